@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Build kernels and the selftests, and boot them. Needs common.sh, source.sh.
+
+CONFIGS=$ROOT/scripts/config
+
+# config_text NAME: the fragment with what it includes; of several values of a
+# symbol the last one counts
+config_text()
+{
+	config_lines "$1" | tac | awk -F= '!/^CONFIG_/ || !seen[$1]++' | tac
+}
+
+config_lines()
+{
+	local line
+
+	while read -r line; do
+		if [[ $line == '# include '* ]]; then
+			config_lines "$(basename "${line#\# include }" .config)"
+		else
+			printf '%s\n' "$line"
+		fi
+	done <"$CONFIGS/$1.config"
+}
+
+# kernel_make CONFIG TARGET...: make in the object folder of CONFIG, with KERNEL
+# as it is checked out. For um the architecture is another one.
+kernel_make()
+{
+	local config=$1 arch=x86_64
+
+	shift
+	[[ $config == um ]] && arch=um
+	[[ $config == i386 ]] && arch=i386
+	make -C "$KERNEL" -j"$JOBS" ARCH="$arch" O="$BUILD/obj/$config-${KERNEL##*/}" "$@"
+}
+
+# checkout COMMIT: KERNEL's work tree; only files that differ are touched, so that
+# make rebuilds little
+checkout()
+{
+	git -C "$KERNEL" checkout -q --detach "$1"
+}
+
+# configure CONFIG: the fragment on top of allnoconfig. A symbol that the kernel
+# has and that did not get the value asked for is an error.
+configure()
+{
+	local config=$1 obj=$BUILD/obj/$1-${KERNEL##*/} frag line sym
+
+	mkdir -p "$obj"
+	frag=$obj/fragment
+	config_text "$config" >"$frag"
+	kernel_make "$config" KCONFIG_ALLCONFIG="$frag" allnoconfig >"$obj/config.log" 2>&1 ||
+		die_log "$obj/config.log" "$config: no configuration"
+	while read -r line; do
+		[[ $line == CONFIG_*=* ]] || continue
+		sym=${line%%=*}
+		if [[ $line == *=n ]]; then
+			! grep -q "^$sym=" "$obj/.config" || die "$config: $sym is on"
+		elif ! grep -qFx "$line" "$obj/.config"; then
+			# the base kernel does not know the symbols of the series
+			! git -C "$KERNEL" grep -qE "^(menu)?config ${sym#CONFIG_}\$" -- '*Kconfig*' ||
+				die "$config: wanted $line, got $(grep "${sym}[= ]" "$obj/.config" || echo nothing)"
+		fi
+	done <"$frag"
+}
+
+# kernel_image CONFIG COMMIT: builds KERNEL at COMMIT with CONFIG, and sets IMAGE
+# to a folder with "kernel" and "modules/". Built once: another source tree,
+# configuration or compiler is another folder.
+kernel_image()
+{
+	local config=$1 commit=$2 obj log tree targets file
+
+	tree=$(git -C "$KERNEL" rev-parse "$commit^{tree}")
+	IMAGE=$BUILD/kernels/$config-$(key "$tree" "$(config_text "$config")" "$(gcc --version | head -n 1)")
+	[[ -f $IMAGE/kernel ]] && return
+
+	need_kernel_build
+	checkout "$commit"
+	configure "$config"
+	obj=$BUILD/obj/$config-${KERNEL##*/}
+	log=$obj/build.log
+	if [[ $config == um ]]; then
+		targets=linux file=linux
+	else
+		targets=bzImage file=arch/x86/boot/bzImage
+	fi
+	grep -q '^CONFIG_MODULES=y' "$obj/.config" && targets+=' modules'
+	say "building $config kernel: $(git -C "$KERNEL" log -1 --format=%s "$commit")"
+	# shellcheck disable=SC2086
+	kernel_make "$config" $targets >"$log" 2>&1 || die_log "$log" "the $config kernel does not build"
+	rm -rf "$IMAGE.new"
+	mkdir -p "$IMAGE.new/modules"
+	cp "$obj/$file" "$IMAGE.new/kernel"
+	cp "$obj/.config" "$IMAGE.new/config"
+	find "$obj" \( -name zsmalloc_kunit.ko -o -name kunit.ko \) \
+		-exec cp -t "$IMAGE.new/modules" {} +
+	rm -rf "$IMAGE"
+	mv "$IMAGE.new" "$IMAGE"
+}
+
+# selftests COMMIT: builds the selftests of that commit, statically, and sets
+# SELFTESTS to the folder with the programs
+selftests()
+{
+	local commit=$1 dir=tools/testing/selftests/zsmalloc src log
+
+	SELFTESTS=$BUILD/selftests/$(key "$(git -C "$KERNEL" rev-parse "$commit:$dir" "$commit:${dir%/*}/kselftest_harness.h")")
+	[[ -d $SELFTESTS ]] && return
+	need_kernel_build
+	checkout "$commit"
+	say "building the selftests"
+	src=$KERNEL/$dir log=$BUILD/selftests.log
+	rm -rf "$SELFTESTS.new"
+	mkdir -p "$SELFTESTS.new"
+	make -C "$KERNEL/tools/testing/selftests" TARGETS=zsmalloc O="$SELFTESTS.new/obj" \
+		USERLDFLAGS=-static >"$log" 2>&1 || die_log "$log" "the selftests do not build"
+	! grep -i warning "$log" >&2 || die "the selftests build with warnings"
+	find "$SELFTESTS.new/obj" -type f -perm -u+x -path '*/zsmalloc/*' -exec cp -t "$SELFTESTS.new" {} +
+	rm -rf "$SELFTESTS.new/obj"
+	[[ -n $(ls "$SELFTESTS.new") ]] || die "the selftests built no program; see $log"
+	[[ -z $(git -C "$KERNEL" status --porcelain -- "$src") ]] || die "the selftests' build left files in the source"
+	mv "$SELFTESTS.new" "$SELFTESTS"
+}
+
+# initramfs IMAGE COMMANDS: busybox, the selftests, the modules of IMAGE, and an
+# init that runs the shell COMMANDS and powers off; sets INITRAMFS
+initramfs()
+{
+	local image=$1 commands=$2 dir
+
+	need busybox-static cpio
+	dir=$(mktemp -d "$BUILD/initramfs.XXXXXX")
+	mkdir -p "$dir"/{bin,dev,proc,sys,tmp,modules}
+	cp /bin/busybox "$dir/bin/"
+	cp "$SELFTESTS"/* "$dir/bin/"
+	[[ -z $(ls "$image/modules") ]] || cp "$image"/modules/* "$dir/modules/"
+	cp "$ROOT/scripts/lib/guest-init" "$dir/init"
+	printf '%s\n' "$commands" >"$dir/commands"
+	INITRAMFS=$dir.cpio
+	(cd "$dir" && find . -print0 | LC_ALL=C sort -z | cpio -0 -o -H newc -R 0:0 --quiet) >"$INITRAMFS"
+	rm -r "$dir"
+}
+
+# tsc_khz: the rate of a guest's time stamp counter. A guest can't find it out:
+# it would compare two clocks on CPUs that stop whenever the host has other work.
+tsc_khz()
+{
+	# With -icount an instruction takes a nanosecond
+	[[ ${QEMU_OPTIONS-} != *icount* ]] || { echo 1000000; return; }
+	awk '/^cpu MHz/ { khz = int($4 * 1000); exit } END { print khz ? khz : 1000000 }' /proc/cpuinfo
+}
+
+# boot CONFIG COMMANDS LOG: boots IMAGE, runs COMMANDS in it, and writes the
+# console to LOG. Returns the status of the last command; 2 on a kernel that
+# died or hung. MEM, CPUS, TIMEOUT and QEMU_OPTIONS say how.
+boot()
+{
+	local config=$1 commands=$2 log=$3 status=0
+	local mem=${MEM:-2G} cpus=${CPUS:-2} timeout=${TIMEOUT:-900}
+
+	initramfs "$IMAGE" "$commands"
+	mkdir -p "$(dirname "$log")"
+	if [[ $config == um ]]; then
+		timeout -k 10 "$timeout" "$IMAGE/kernel" mem="$mem" initrd="$INITRAMFS" \
+			seccomp=on ncpus="$cpus" con=null con0=null,fd:1 panic=-1 \
+			loglevel=5 >"$log" 2>&1 </dev/null || true
+	else
+		need qemu-system-x86
+		# microvm: the one machine on which a kernel without ACPI has all CPUs
+		# shellcheck disable=SC2086
+		timeout -k 10 "$timeout" qemu-system-x86_64 -nodefaults -display none \
+			-M microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=on \
+			-no-reboot -serial stdio -cpu max -m "$mem" -smp "$cpus" \
+			${QEMU_OPTIONS:--accel tcg,thread=multi} \
+			-kernel "$IMAGE/kernel" -initrd "$INITRAMFS" \
+			-append "console=ttyS0 panic=-1 reboot=t loglevel=5 \
+				tsc=reliable tsc_early_khz=$(tsc_khz) ${CMDLINE-}" \
+			>"$log" 2>&1 </dev/null || true
+	fi
+	rm -f "$INITRAMFS"
+	sed -i 's/\r$//' "$log"
+	status=$(sed -n 's/^zsmalloc-guest: status=//p' "$log")
+	return "${status:-2}"
+}
+
+# kernel_reports LOG: what the kernel complained about
+kernel_reports()
+{
+	grep -E -A 25 -e 'WARNING:' -e 'BUG:' -e 'INFO: (possible|task|rcu|trying|lockdep)' \
+		-e 'Oops' -e 'general protection' -e 'Kernel panic' -e 'KASAN' -e 'KCSAN' \
+		-e 'DEBUG_LOCKS_WARN_ON' -e 'ODEBUG' -e 'unreferenced object' -e 'Call Trace:' \
+		-e 'list_(add|del) corruption' -e 'invoked oom-killer' \
+		-e 'fullness group .* is not empty' "$1" |
+		grep -v -e 'kasan: KernelAddressSanitizer initialized'
+}

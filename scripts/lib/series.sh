@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# From patches/ and the in-tree files of this repository to commits, and back.
+# Needs common.sh.
+#
+# A patch has the message and the diff against files that the kernel has at that
+# point. Files that a patch adds are named by "New-file:" lines in its header.
+# They are kept once, in this repository at their path in the kernel, as the last
+# patch leaves them. The text that an earlier commit has is found by undoing the
+# diffs of the later ones.
+
+# series_patches VERSION: the patches in order
+series_patches()
+{
+	[[ -d $ROOT/patches/linux-$1 ]] || return 0
+	find "$ROOT/patches/linux-$1" -name '[0-9]*.patch' ! -name '0000-*' | sort
+}
+
+# new_files PATCH: the files that it adds
+new_files()
+{
+	sed -n '/^$/q; s/^New-file: //p' "$1"
+}
+
+# has_diff PATCH
+has_diff()
+{
+	grep -q '^diff --git ' "$1"
+}
+
+# touched_files VERSION: every file that the series adds or changes
+touched_files()
+{
+	local patch
+
+	series_patches "$1" | while read -r patch; do
+		new_files "$patch"
+		sed -n 's|^diff --git a/.* b/||p' "$patch"
+	done | sort -u
+}
+
+# series_commits REPO BASE VERSION: makes the series as commits on BASE, without
+# touching REPO's index, work tree or branches, and prints the last one. On error
+# says which patch and file, and returns 1.
+series_commits()
+{
+	local repo=$1 commit=$2 version=$3
+	local work patches patch f mode i err
+
+	mapfile -t patches < <(series_patches "$version")
+	((${#patches[@]})) || { echo "no patches for Linux $version" >&2; return 1; }
+	work=$(mktemp -d)
+
+	# What the added files are at each patch: undo the series from its end
+	export GIT_INDEX_FILE=$work/index
+	git -C "$repo" read-tree --empty
+	while read -r f; do
+		mode=100644
+		[[ -x $ROOT/$f ]] && mode=100755
+		git -C "$repo" update-index --add --cacheinfo \
+			"$mode,$(git -C "$repo" hash-object -w --no-filters "$ROOT/$f"),$f" || return
+	done < <(for patch in "${patches[@]}"; do new_files "$patch"; done)
+	for ((i = ${#patches[@]} - 1; i >= 0; i--)); do
+		patch=${patches[i]}
+		git -C "$repo" ls-files >"$work/added"
+		while read -r f; do
+			grep -qFx "$f" "$work/added" || continue
+			git -C "$repo" apply --cached -R --include="$f" "$patch" 2>"$work/err" || {
+				echo "${patch##*/} does not match $f: $(head -n 1 "$work/err")" >&2
+				rm -rf "$work"
+				return 1
+			}
+		done < <(sed -n 's|^diff --git a/.* b/||p' "$patch")
+		: >"$work/new-$i"
+		while read -r f; do
+			git -C "$repo" ls-files -s -- "$f" >>"$work/new-$i"
+			git -C "$repo" update-index --force-remove -- "$f"
+		done < <(new_files "$patch")
+	done
+
+	# And the series itself
+	git -C "$repo" read-tree "$commit"
+	for i in "${!patches[@]}"; do
+		patch=${patches[i]}
+		err=''
+		if has_diff "$patch"; then
+			git -C "$repo" apply --cached "$patch" 2>"$work/err" ||
+				err=$(head -n 1 "$work/err")
+		fi
+		while read -r f; do
+			[[ -z $(git -C "$repo" ls-files -- "$f") ]] || err="$f exists already"
+		done < <(new_files "$patch")
+		if [[ -n $err ]]; then
+			echo "${patch##*/} does not apply: ${err#error: }" >&2
+			rm -rf "$work"
+			return 1
+		fi
+		git -C "$repo" update-index --index-info <"$work/new-$i"
+		commit=$(commit_mail "$repo" "$commit" "$patch" "$work") || return
+	done
+	rm -rf "$work"
+	unset GIT_INDEX_FILE
+	echo "$commit"
+}
+
+# commit_as_user REPO: commits made from here on have the user as committer, where
+# git knows who that is; otherwise the author of each patch
+commit_as_user()
+{
+	local ident
+
+	ident=$(git -C "$1" var GIT_COMMITTER_IDENT 2>/dev/null) || return 0
+	GIT_COMMITTER_NAME=${ident% <*}
+	GIT_COMMITTER_EMAIL=${ident##*<}
+	GIT_COMMITTER_EMAIL=${GIT_COMMITTER_EMAIL%>*}
+	export GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL
+}
+
+# commit_mail REPO PARENT PATCH WORK: commits the index with the author, the date
+# and the message of a mail. The same input gives the same commit.
+commit_mail()
+{
+	local repo=$1 parent=$2 patch=$3 work=$4
+
+	git -C "$repo" mailinfo "$work/msg" "$work/diff" <"$patch" >"$work/info"
+	{
+		sed -n 's/^Subject: //p' "$work/info"
+		echo
+		cat "$work/msg"
+	} | git -C "$repo" stripspace >"$work/message"
+
+	GIT_AUTHOR_NAME=$(sed -n 's/^Author: //p' "$work/info")
+	GIT_AUTHOR_EMAIL=$(sed -n 's/^Email: //p' "$work/info")
+	GIT_AUTHOR_DATE=$(sed -n 's/^Date: //p' "$work/info")
+	export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_AUTHOR_DATE
+	GIT_COMMITTER_NAME=${GIT_COMMITTER_NAME:-$GIT_AUTHOR_NAME} \
+		GIT_COMMITTER_EMAIL=${GIT_COMMITTER_EMAIL:-$GIT_AUTHOR_EMAIL} \
+		GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE \
+		git -C "$repo" commit-tree "$(git -C "$repo" write-tree)" -p "$parent" -F "$work/message"
+}
+
+# commit_to_patch REPO COMMIT: COMMIT as a file of patches/, on stdout
+commit_to_patch()
+{
+	local repo=$1 commit=$2 added
+
+	mapfile -t added < <(git -C "$repo" diff-tree -r --no-renames --diff-filter=A \
+		--name-only --no-commit-id "$commit")
+	git -C "$repo" format-patch -1 --stdout --zero-commit --no-signature --stat \
+		--no-renames --no-base --no-attach --no-cover-letter --no-encode-email-headers \
+		-N --no-to --no-cc --no-thread --subject-prefix=PATCH "$commit" |
+		awk -v added="${added[*]}" '
+			/^$/ && !header { n = split(added, f, " ")
+				for (i = 1; i <= n; i++) print "New-file: " f[i]
+				header = 1 }
+			!end { print }
+			/^---$/ { end = 1 }'
+	git -C "$repo" diff-tree -p -r --no-renames --diff-filter=a --no-commit-id \
+		--no-color --no-ext-diff --src-prefix=a/ --dst-prefix=b/ --abbrev=12 \
+		-U3 --diff-algorithm=myers "$commit"
+}
+
+# series_checkout: the series as commits in the repository KERNEL; sets TIP
+series_checkout()
+{
+	# shellcheck disable=SC2034
+	TIP=$(series_commits "$KERNEL" pristine "$SERIES_VERSION") ||
+		die "the series does not apply to $KERNEL"
+}

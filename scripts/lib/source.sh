@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Where kernels come from: the distribution's linux-source packages, or a tree
+# that the user names. Needs common.sh.
+
+# The suites that may have a linux-source package that the machine's own apt
+# does not list. The newest version in the first suite that has one is taken.
+KERNEL_SUITES=(trixie-backports sid bookworm-backports)
+
+# apt_private: an apt of our own, with the suites above, in $BUILD/apt. It asks
+# the mirror that the system uses, checks signatures with the system's keyring,
+# and leaves the system's lists and settings alone.
+apt_private()
+{
+	local apt=$BUILD/apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	local site suite
+
+	need debian-archive-keyring
+	mkdir -p "$apt"/{lists/partial,cache/archives/partial}
+	# shellcheck disable=SC2016 # apt's own format
+	site=$(apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' |
+		awk '$2 !~ /security/ { print $1; exit }')
+	[[ -n $site ]] || die "apt knows no Debian mirror; name a kernel tree with --source"
+
+	for suite in "${KERNEL_SUITES[@]}"; do
+		echo "deb [signed-by=$keyring] $site $suite main"
+	done >"$apt/sources.list"
+	echo "deb-src [signed-by=$keyring] $site sid main" >>"$apt/sources.list"
+	cat >"$apt/apt.conf" <<-EOF
+		Dir::Etc::SourceList "$apt/sources.list";
+		Dir::Etc::SourceParts "/dev/null";
+		Dir::Etc::Preferences "/dev/null";
+		Dir::Etc::PreferencesParts "/dev/null";
+		Dir::State::Lists "$apt/lists";
+		Dir::Cache "$apt/cache";
+		APT::Sandbox::User "";
+		APT::Get::List-Cleanup "false";
+	EOF
+	APT_CONFIG=$apt/apt.conf apt-get update -q >"$apt/update.log" 2>&1 ||
+		die_log "$apt/update.log" "the package lists could not be fetched; name a kernel tree with --source"
+}
+
+# fetch_package VERSION: linux-source-VERSION as a .deb in $BUILD/apt; prints it
+fetch_package()
+{
+	local apt=$BUILD/apt package=linux-source-$1 suite deb
+
+	apt_private
+	cd "$apt" || exit
+	for suite in "${KERNEL_SUITES[@]}"; do
+		APT_CONFIG=$apt/apt.conf apt-get download -q "$package/$suite" \
+			>"$apt/download.log" 2>&1 || continue
+		deb=$(find "$apt" -maxdepth 1 -name "${package}_*.deb" -printf '%T@ %p\n' |
+			sort -g | tail -n 1 | cut -d' ' -f2-)
+		echo "$deb"
+		return
+	done
+	die_log "$apt/download.log" "no suite has $package; name a kernel tree with --source"
+}
+
+# need_sparse: a sparse that the kernel accepts is first in PATH. Older releases
+# of the distribution have one that is too old; then it is built from the source
+# of the newest.
+need_sparse()
+{
+	local dir=$BUILD/sparse apt=$BUILD/apt
+
+	need sparse
+	PATH=$dir:$PATH
+	[[ $(sh "$KERNEL/scripts/checker-valid.sh" sparse) != 1 ]] || return 0
+	say "building a newer sparse"
+	need gcc make pkg-config
+	apt_private
+	rm -rf "$dir" "$dir.new"
+	mkdir -p "$dir.new"
+	(
+		cd "$apt"
+		rm -f sparse_*
+		APT_CONFIG=$apt/apt.conf apt-get source -q --download-only sparse
+		tar -xf sparse_*.orig.tar.* --strip-components=1 -C "$dir.new"
+		make -s -C "$dir.new" sparse
+	) >"$BUILD/sparse.log" 2>&1 || die_log "$BUILD/sparse.log" "no sparse"
+	mv "$dir.new" "$dir"
+	[[ $(sh "$KERNEL/scripts/checker-valid.sh" sparse) == 1 ]] ||
+		die "even the newest sparse is too old for this kernel"
+}
+
+# is_git_tree DIR: DIR is the top of a git work tree, not a folder inside one
+is_git_tree()
+{
+	[[ $(git -C "$1" rev-parse --show-toplevel 2>/dev/null) == "$(realpath "$1")" ]]
+}
+
+# kernel_version DIR: "7.2" for a kernel tree of any 7.2.x; nothing otherwise
+kernel_version()
+{
+	[[ -f $1/Makefile && -f $1/Kbuild && -f $1/mm/zsmalloc.c ]] || return 0
+	awk '$1 == "VERSION" { v = $3 } $1 == "PATCHLEVEL" { print v "." $3; exit }' "$1/Makefile"
+}
+
+# kernel_release DIR: "7.2.13"
+kernel_release()
+{
+	awk '$1 == "VERSION" { v = $3 } $1 == "PATCHLEVEL" { p = $3 }
+	     $1 == "SUBLEVEL" { print v "." p "." $3; exit }' "$1/Makefile"
+}
+
+# tree_state DIR: a word that changes when the kernel tree DIR does
+tree_state()
+{
+	if is_git_tree "$1" && [[ -z $(git -C "$1" status --porcelain -uno) ]]; then
+		git -C "$1" rev-parse HEAD
+	else
+		find "$1" -name .git -prune -o -type f -printf '%P %s %T@\n' |
+			sort | sha256sum | cut -d' ' -f1
+	fi
+}
+
+# import REPO: the kernel source in REPO, not yet a git repository, becomes one
+# with a single commit, branch "pristine"
+import()
+{
+	local repo=$1
+
+	# Debian's source ignores every new file at the top, for its own packaging
+	sed -i '/^# Debian packaging: ignore everything/,$d' "$repo/.gitignore"
+	git -C "$repo" init -q -b pristine
+	git -C "$repo" config core.compression 0
+	git -C "$repo" config gc.auto 0
+	git -C "$repo" config user.name zsmalloc
+	git -C "$repo" config user.email zsmalloc@localhost
+	git -C "$repo" add -f -A .
+	GIT_AUTHOR_DATE='2026-01-01T00:00:00Z' GIT_COMMITTER_DATE='2026-01-01T00:00:00Z' \
+		git -C "$repo" commit -q -m "Linux $(kernel_release "$repo")"
+}
+
+# copy_tree FROM TO: a user's kernel tree without what was built in it
+copy_tree()
+{
+	mkdir -p "$2"
+	if is_git_tree "$1"; then
+		[[ -z $(git -C "$1" status --porcelain -uno) ]] ||
+			die "$1 has uncommitted changes; commit or stash them first"
+		git -C "$1" archive HEAD | tar -x -C "$2"
+	else
+		rsync -a --exclude .git "$1/" "$2/"
+		make -s -C "$2" mrproper >/dev/null
+	fi
+}
+
+# kernel_source VERSION: sets KERNEL to a git repository in $BUILD whose branch
+# "pristine" is that kernel. Made on the first call; made anew when the tree
+# that --source or KSRC names has changed. Ours: scripts check out in it what
+# they build.
+kernel_source()
+{
+	local version=$1 from='' state deb new
+
+	[[ $version == "$SERIES_VERSION" ]] && from=${KSRC-}
+	if [[ -n $from ]]; then
+		[[ -d $from ]] || die "no such folder: $from"
+		from=$(realpath "$from")
+		[[ $(kernel_version "$from") == "$version" ]] ||
+			die "$from is not a Linux $version source tree"
+		state="$from $(tree_state "$from")"
+		KERNEL=$BUILD/linux-$version-$(key "$from")
+	else
+		state="linux-source-$version"
+		KERNEL=$BUILD/linux-$version
+	fi
+	[[ $(cat "$KERNEL.state" 2>/dev/null) == "$state" ]] && return
+
+	need git xz-utils rsync perl make gcc flex bison
+	new=$KERNEL.new
+	rm -rf "$new" "$KERNEL.state"
+	if [[ -n $from ]]; then
+		say "copying $from"
+		copy_tree "$from" "$new"
+	else
+		say "fetching linux-source-$version from the distribution"
+		deb=$(fetch_package "$version")
+		say "unpacking ${deb##*/}"
+		mkdir -p "$new"
+		dpkg-deb --fsys-tarfile "$deb" |
+			tar -xO "./usr/src/linux-source-$version.tar.xz" |
+			tar -xJ --strip-components=1 -C "$new"
+		rm -f "$deb"
+	fi
+	say "importing Linux $(kernel_release "$new") into git (about a minute)"
+	import "$new"
+	rm -rf "$KERNEL"
+	mv "$new" "$KERNEL"
+	echo "$state" >"$KERNEL.state"
+}

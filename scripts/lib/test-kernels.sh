@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Checks that compile or boot kernels. Part of scripts/test.
+
+# changed_sources FROM TO: C files of the kernel that differ
+changed_sources()
+{
+	git -C "$KERNEL" diff --name-only --diff-filter=d "$1" "$2" -- '*.c' ':!tools' ':!arch'
+}
+
+# compile CONFIG COMMIT [OPTION...]: the series' C files as objects, with the
+# configuration CONFIG; fails on any warning
+compile()
+{
+	local config=$1 commit=$2
+	local -a objects
+
+	shift 2
+	checkout "$commit"
+	configure "$config"
+	mapfile -t objects < <(changed_sources pristine "$TIP" | while read -r f; do
+		[[ ! -f $KERNEL/$f ]] || echo "${f%.c}.o"
+	done)
+	kernel_make "$config" prepare modules_prepare >prepare.log 2>&1
+	# objects of the last commit may be up to date, and then say nothing
+	(cd "$BUILD/obj/$config-${KERNEL##*/}" && rm -f "${objects[@]}")
+	kernel_make "$config" "$@" "${objects[@]}" >compile.log 2>&1 || { cat compile.log; return 1; }
+	never grep -iE 'warning|error|not available' compile.log
+	echo "${objects[*]}"
+}
+
+# check_commit N: the Nth commit compiles with W=1 and sparse, has no kernel-doc
+# warning that the base has not, compiles on 32 bit, and boots and passes on
+# User-Mode Linux
+check_commit()
+{
+	local commit=$1 doc="$KERNEL/tools/docs/kernel-doc" f
+
+	compile w1 "$commit" W=1 C=1 CHECK=sparse
+	grep -q 'CHECK .*mm/zsmalloc.c' compile.log
+	compile i386 "$commit"
+
+	while read -r f; do
+		[[ $f == *.[ch] && -f $KERNEL/$f ]] || continue
+		/usr/bin/python3 "$doc" -none "$KERNEL/$f" >doc.log 2>&1
+		never grep -i warning doc.log
+	done < <(git -C "$KERNEL" diff --name-only pristine "$commit" -- mm lib)
+
+	kernel_image um "$commit"
+	check_boot um 16
+}
+
+# What a booted kernel runs: KUnit where the kernel has it, and the selftest
+guest_commands()
+{
+	cat <<-EOF
+		if [ -e /modules/zsmalloc_kunit.ko ]; then
+			insmod /modules/kunit.ko && insmod /modules/zsmalloc_kunit.ko || exit 1
+		fi
+		for suite in zsmalloc_obj zsmalloc; do
+			results=/sys/kernel/debug/kunit/\$suite/results
+			[ -e \$results ] || continue
+			echo "zsmalloc-guest: kunit \$suite"
+			cat \$results
+		done
+		echo "zsmalloc-guest: selftest"
+		munmap --size $1
+	EOF
+}
+
+# check_boot CONFIG MB [MUST]: boots IMAGE, runs everything; no test fails, and
+# the kernel reports nothing. MUST is a text that the log must have.
+check_boot()
+{
+	local config=$1 size=$2 suite
+
+	MEM=${MEM:-1500M} boot "$config" "$(guest_commands "$size")" boot.log || { tail -n 60 boot.log; return 1; }
+	never kernel_reports boot.log
+	never grep -E '^ *not ok ' boot.log
+	if grep -q '^CONFIG_ZSMALLOC_KUNIT_TEST=' "$IMAGE/config"; then
+		for suite in zsmalloc_obj zsmalloc; do
+			grep -q "^ok [0-9]* $suite\$" boot.log || { echo "no KUnit suite $suite"; return 1; }
+		done
+	fi
+	grep -q '^# Totals: pass:[1-9]' boot.log || { echo "the selftest ran nothing"; return 1; }
+	tap_cases boot.log >cases
+}
+
+# tap_cases LOG: one line, "passed skipped", of the KUnit and kselftest cases
+tap_cases()
+{
+	awk '/^ *ok [0-9]+ / { if (/# SKIP/) s++; else if (!/^ok [0-9]+ zsmalloc/) p++ }
+	     END { print p + 0, s + 0 }' "$1"
+}
+
+check_user()
+{
+	kernel_image user "$TIP"
+	check_boot user 32
+}
+
+check_debug()
+{
+	kernel_image debug "$TIP"
+	check_boot debug 16
+}
+
+# The kernel's own runner, with the .kunitconfig of the series
+check_kunit_py()
+{
+	checkout "$TIP"
+	need_kernel_build
+	(cd "$KERNEL" && /usr/bin/python3 tools/testing/kunit/kunit.py run --jobs "$JOBS" \
+		--kunitconfig="$KUNITCONFIG" --build_dir="$BUILD/obj/kunit") >kunit.log 2>&1 ||
+		{ tail -n 40 kunit.log; return 1; }
+	grep -E 'Testing complete. Ran [1-9]' kunit.log
+	never grep -E 'Testing complete.*(failed|crashed|errors)' kunit.log
+}
+KUNITCONFIG=lib/tests/zsmalloc.kunitconfig
+
+# A bug of the kernel must show: a log with one has to be found wanting
+check_reports()
+{
+	local text
+
+	for text in 'WARNING: CPU: 0 PID: 1 at mm/zsmalloc.c:1' 'BUG: KASAN: slab-use-after-free in zs_free' \
+		'WARNING: possible circular locking dependency detected' \
+		'unreferenced object 0xffff888001234567 (size 8):' 'Kernel panic - not syncing' \
+		'list_del corruption' 'BUG: sleeping function called from invalid context' \
+		'zsmalloc: Class-32 fullness group 1 is not empty'; do
+		echo "$text" >log
+		kernel_reports log >/dev/null || { echo "missed: $text"; return 1; }
+	done
+	echo 'kasan: KernelAddressSanitizer initialized' >log
+	never kernel_reports log
+}

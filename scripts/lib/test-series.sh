@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Checks of the way between patches/ and kernel trees: apply, export, tree.
+# Part of scripts/test. Each runs in a folder of its own.
+
+# git_tree DIR: a pristine kernel tree under git, with the same identity for all.
+# A check that changes it puts it back.
+git_tree()
+{
+	[[ -d $1 ]] ||
+		git clone -q --shared --single-branch -b pristine "$KERNEL" "$1"
+	git -C "$1" config user.name Tester
+	git -C "$1" config user.email tester@localhost
+	git -C "$1" reset -q --hard origin/pristine
+	git -C "$1" clean -q -f -d
+}
+
+# plain_tree DIR: the files of a pristine kernel that the series needs, no git
+plain_tree()
+{
+	local f
+
+	rm -rf "$1"
+	for f in Makefile Kbuild $(touched_files "$SERIES_VERSION"); do
+		git -C "$KERNEL" cat-file -e "pristine:$f" 2>/dev/null || continue
+		mkdir -p "$1/$(dirname "$f")"
+		git -C "$KERNEL" cat-file blob "pristine:$f" >"$1/$f"
+	done
+}
+
+# same_as_series DIR: DIR has the files of the series, to the byte
+same_as_series()
+{
+	local f n=0
+
+	for f in $(touched_files "$SERIES_VERSION"); do
+		git -C "$KERNEL" cat-file blob "$TIP:$f" | cmp - "$1/$f"
+		n=$((n + 1))
+	done
+	[[ $n -gt 3 ]]
+}
+
+# state_of DIR: all files, their contents, and git's head and index
+state_of()
+{
+	if [[ -d $1/.git ]]; then
+		git -C "$1" rev-parse HEAD "HEAD^{tree}"
+		git -C "$1" status --porcelain
+		git -C "$1" count-objects
+		git -C "$1" diff HEAD
+	else
+		(cd "$1" && find . -type f -exec sha256sum {} + | sort)
+	fi
+}
+
+# refuses TEXT DIR COMMAND...: fails with one line that has TEXT, DIR unchanged
+refuses()
+{
+	local text=$1 dir=$2 before
+
+	shift 2
+	before=$(state_of "$dir" 2>/dev/null || true)
+	if "$@" >refuses.out 2>&1; then
+		echo "did not fail: $*"
+		return 1
+	fi
+	[[ $(wc -l <refuses.out) == 1 ]] || { echo "not one line:"; cat refuses.out; return 1; }
+	grep -qF -- "$text" refuses.out || { echo "not '$text' but: $(cat refuses.out)"; return 1; }
+	[[ $before == "$(state_of "$dir" 2>/dev/null || true)" ]] || { echo "$dir was changed"; return 1; }
+}
+
+APPLY=$ROOT/scripts/apply
+
+check_apply_git()
+{
+	local before
+
+	git_tree "$GIT_TREE"
+	before=$(state_of "$GIT_TREE")
+	"$APPLY" "$GIT_TREE" --check
+	[[ $before == "$(state_of "$GIT_TREE")" ]]
+	"$APPLY" "$GIT_TREE"
+	[[ $(git -C "$GIT_TREE" rev-parse "HEAD^{tree}") == $(git -C "$KERNEL" rev-parse "$TIP^{tree}") ]]
+	[[ -z $(git -C "$GIT_TREE" status --porcelain) ]]
+	# authors and messages are those of the patches
+	diff <(git -C "$GIT_TREE" log --format='%an %ae %ad%n%B' origin/pristine..) \
+		<(git -C "$KERNEL" log --format='%an %ae %ad%n%B' "pristine..$TIP")
+	[[ $(git -C "$GIT_TREE" log -1 --format=%cn) == Tester ]]
+	refuses 'is in' "$GIT_TREE" "$APPLY" "$GIT_TREE"
+	refuses 'is in' "$GIT_TREE" "$APPLY" --check "$GIT_TREE"
+	git_tree "$GIT_TREE"
+}
+
+check_apply_plain()
+{
+	local before
+
+	plain_tree plain
+	before=$(state_of plain)
+	"$APPLY" --check plain
+	[[ $before == "$(state_of plain)" ]]
+	"$APPLY" plain
+	same_as_series plain
+	[[ -z $(find plain -name '*.zsmalloc-new') ]]
+	refuses 'is in' plain "$APPLY" plain
+}
+
+check_apply_errors()
+{
+	local first
+
+	first=$(series_patches "$SERIES_VERSION" | sed -n 1p)
+	refuses 'no such folder' nowhere "$APPLY" nowhere
+	mkdir -p empty
+	refuses 'not a kernel tree' empty "$APPLY" empty
+
+	plain_tree other
+	sed -i 's/^PATCHLEVEL = .*/PATCHLEVEL = 99/' other/Makefile
+	refuses 'there are patches for: 7.2' other "$APPLY" other
+
+	git_tree "$GIT_TREE"
+	echo >>"$GIT_TREE/mm/zsmalloc.c"
+	refuses 'uncommitted changes in mm/zsmalloc.c' "$GIT_TREE" "$APPLY" "$GIT_TREE"
+	refuses 'uncommitted changes in mm/zsmalloc.c' "$GIT_TREE" "$APPLY" --check "$GIT_TREE"
+	git_tree "$GIT_TREE"
+
+	# a change to a file that the series does not touch is kept
+	echo >>"$GIT_TREE/COPYING"
+	"$APPLY" "$GIT_TREE"
+	git -C "$GIT_TREE" diff --name-only | grep -qx COPYING
+	git_tree "$GIT_TREE"
+
+	# a patch that does not apply is named, with the file
+	plain_tree conflict
+	sed -i 's/obj_to_location/obj_to_place/' conflict/mm/zsmalloc.c
+	refuses 'mm/zsmalloc.c' conflict "$APPLY" conflict
+	refuses '.patch does not apply' conflict "$APPLY" --check conflict
+	plain_tree exists
+	echo x >exists/mm/zsmalloc_obj.h
+	refuses 'mm/zsmalloc_obj.h exists already' exists "$APPLY" exists
+	sed -i 's/obj_to_location/obj_to_place/' "$GIT_TREE/mm/zsmalloc.c"
+	git -C "$GIT_TREE" commit -q -a -m conflict
+	refuses 'mm/zsmalloc.c' "$GIT_TREE" "$APPLY" "$GIT_TREE"
+	git_tree "$GIT_TREE"
+	[[ -n $first ]]
+}
+
+# Interrupted at any time, a tree is either as it was or has the whole series
+check_apply_interrupted()
+{
+	local delay before whole=0 none=0
+
+	plain_tree plain
+	before=$(state_of plain)
+	for delay in 0.02 0.05 0.1 0.15 0.2 0.25 0.3 0.35 0.4 0.5 0.6 0.8 1 3; do
+		plain_tree plain
+		timeout -s INT "$delay" "$APPLY" plain || true
+		[[ -z $(find plain -name '*.zsmalloc-new') ]]
+		if [[ $before == "$(state_of plain)" ]]; then
+			none=$((none + 1))
+		else
+			same_as_series plain
+			whole=$((whole + 1))
+		fi
+	done
+	echo "untouched $none times, whole $whole times"
+	((none && whole))
+}
+
+check_export()
+{
+	local mails ours
+
+	"$ROOT/scripts/export" "$SERIES_VERSION" -o mails
+	mails=$(find mails -name '*.patch' | wc -l)
+	[[ $mails == $(($(series_patches "$SERIES_VERSION" | wc -l) + 1)) ]]
+	never grep -E '\*\*\* (SUBJECT|BLURB)' mails/0000-*
+	never grep '^Signed-off-by:' mails/*.patch
+	git_tree "$GIT_TREE"
+	git -C "$GIT_TREE" am -q "$PWD"/mails/000[1-9]-*.patch
+	[[ $(git -C "$GIT_TREE" rev-parse "HEAD^{tree}") == $(git -C "$KERNEL" rev-parse "$TIP^{tree}") ]]
+	git_tree "$GIT_TREE"
+
+	refuses 'is not empty' mails "$ROOT/scripts/export" "$SERIES_VERSION" -o mails
+	refuses 'no patches for Linux 9.9' mails "$ROOT/scripts/export" 9.9 -o other
+	GIT_COMMITTER_NAME='Some Sender' GIT_COMMITTER_EMAIL=sender@localhost \
+		"$ROOT/scripts/export" "$SERIES_VERSION" --signoff -v 2 -o signed
+	ours=$(grep -lx 'Signed-off-by: Some Sender <sender@localhost>' signed/*.patch | wc -l)
+	[[ $ours == $((mails - 1)) ]]
+	grep -q '^Subject: \[PATCH v2 1/' signed/*0001-*
+}
+
+# A round trip changes nothing, and a change comes back as it was made
+check_tree()
+{
+	local repo=$PWD/repo tree=$PWD/tree
+
+	git clone -q "$ROOT" "$repo"
+	# with what is not committed yet
+	(cd "$ROOT" && git ls-files -z -co --exclude-standard |
+		rsync -a --delete-missing-args --from0 --files-from=- ./ "$repo/")
+	git -C "$repo" add -A
+	git -C "$repo" -c user.name=t -c user.email=t@localhost commit -q --allow-empty -m state
+
+	export BUILD
+	"$repo/scripts/tree" "$SERIES_VERSION" "$tree"
+	[[ $(git -C "$tree" rev-parse "HEAD^{tree}") == $(git -C "$KERNEL" rev-parse "$TIP^{tree}") ]]
+	"$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
+	[[ -z $(git -C "$repo" status --porcelain) ]]
+	# again: left as it is
+	"$repo/scripts/tree" "$SERIES_VERSION" "$tree"
+
+	git -C "$tree" config user.name Tester
+	git -C "$tree" config user.email tester@localhost
+	echo '/* changed */' >>"$tree/mm/zsmalloc_obj.h"
+	refuses 'uncommitted changes' "$repo/patches" "$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
+	echo '// new' >"$tree/mm/zsmalloc_new.c"
+	echo >>"$tree/mm/zsmalloc.c"
+	git -C "$tree" add -A
+	git -C "$tree" commit -q -m 'mm/zsmalloc: a change' -m 'Why: to see it come back.'
+	echo x >>"$repo/mm/zsmalloc_obj.h"
+	refuses 'uncommitted changes here' "$repo/patches" "$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
+	git -C "$repo" checkout -q mm/zsmalloc_obj.h
+	"$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
+	[[ -f $repo/mm/zsmalloc_new.c ]]
+	tail -n 1 "$repo/mm/zsmalloc_obj.h" | grep -q changed
+	grep -lx 'New-file: mm/zsmalloc_new.c' "$repo"/patches/linux-"$SERIES_VERSION"/*-a-change.patch
+	plain_tree plain
+	"$repo/scripts/apply" plain
+	cmp plain/mm/zsmalloc.c "$tree/mm/zsmalloc.c"
+	cmp plain/mm/zsmalloc_obj.h "$tree/mm/zsmalloc_obj.h"
+
+	git -C "$tree" reset -q --hard HEAD~1
+	"$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
+	[[ ! -e $repo/mm/zsmalloc_new.c && -z $(git -C "$repo" status --porcelain) ]]
+	refuses 'not a tree of this script' "$repo/patches" "$repo/scripts/tree" --save "$SERIES_VERSION" "$repo"
+	refuses 'exists and is not a tree' "$repo/patches" "$repo/scripts/tree" "$SERIES_VERSION" "$repo/patches"
+}
+
+# checkpatch --strict on every mail. The sender signs, at export.
+check_checkpatch()
+{
+	local mail bad=0 words=/usr/lib/python3/dist-packages/codespell_lib/data/dictionary.txt
+
+	git -C "$KERNEL" format-patch -q -o "$PWD/mails" "pristine..$TIP"
+	checkout "$TIP"
+	for mail in "$PWD"/mails/*.patch; do
+		perl "$KERNEL/scripts/checkpatch.pl" --root="$KERNEL" --strict --no-signoff \
+			--codespell --codespellfile="$words" --show-types "$mail" >out 2>&1 || { cat out; bad=1; }
+		grep -qE 'total: 0 errors, 0 warnings(, 0 checks)?,' out || bad=1
+	done
+	return "$bad"
+}
+
+# No sign-off and nobody's tag in what is stored; a message that says something
+check_messages()
+{
+	local patch words subject
+
+	while read -r patch; do
+		never grep -nE '^(Signed-off|Reviewed|Acked|Tested|Suggested|Reported)-by:' "$patch"
+		subject=$(sed -n 's/^Subject: \[PATCH\] //p' "$patch")
+		words=$(sed -n '/^$/,/^---$/p' "$patch" | wc -w)
+		[[ ${#subject} -le 75 && $words -ge 40 ]] || { echo "$patch: subject or message"; return 1; }
+	done < <(series_patches "$SERIES_VERSION")
+}

@@ -1,0 +1,1204 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Unmapping memory that was swapped out to zram.
+ *
+ * zram keeps swapped out pages in zsmalloc, so each swap entry of an unmapped
+ * range ends in one zs_free(). The tests here check that zs_free() of some
+ * pages leaves the others intact, and that after munmap() by one or more
+ * processes at the same time all the memory of the pool has been given back.
+ * They also measure how long that munmap() takes, but never judge the time:
+ * each measurement is one "# zsmalloc-munmap: key=value ..." line.
+ *
+ * The processes of one run:
+ *
+ *   main        runs the harness
+ *   watcher     child of main, owner of the zram device
+ *   test        child of the harness, one for each test
+ *   worker      child of a test, has the memory which is swapped out
+ *
+ * The device must go away however the run ends. All but the watcher hold the
+ * write end of a pipe, the lifeline. Its end of file tells the watcher that
+ * nobody is left who could use the device, even when they were all killed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+
+#define ZRAM_CONTROL		"/sys/class/zram-control"
+#define ZRAM_ALGORITHM		"lzo-rle"
+#define COMPACT_MEMORY		"/proc/sys/vm/compact_memory"
+
+#define BIT_ULL(nr)		(1ULL << (nr))
+
+#define MAX_PROCS		32
+/* Fits in a size_t of 32 bits. */
+#define MAX_SIZE_MB		2047
+
+#define PM_SWAP			BIT_ULL(62)
+#define PAGEMAP_BATCH		512
+
+#define NSEC_PER_SEC		1000000000ULL
+
+/* Generous, as the tests also run on emulated machines. */
+#define TEST_TIMEOUT_SEC	300
+#define FREE_TIMEOUT_NS		(10 * NSEC_PER_SEC)
+#define PAGEOUT_TRIES		20
+#define REMOVE_TRIES		100
+#define RETRY_USEC		100000
+#define FREE_POLL_USEC		200
+
+/* Of a worker's pages, one in so many is read back before the measurement. */
+#define SAMPLE_STEP		64
+
+/* What follows the random bytes of a page. Not 0: that could be a lost page. */
+#define FILLER			0x5a5a5a5a5a5a5a5aULL
+
+/* The swap header as of include/linux/swap.h, which is not in uapi. */
+struct swap_info {
+	char bootbits[1024];
+	unsigned int version;
+	unsigned int last_page;
+	unsigned int nr_badpages;
+};
+
+static const char swap_magic[] = "SWAPSPACE2";
+
+struct mm_stat {
+	char line[160];
+	unsigned long long orig;
+	unsigned long long used;
+};
+
+/* The device; shared, as the watcher sets it up and the tests look at it. */
+struct device {
+	int id;
+	char node[64];
+	bool node_made;
+	bool module_loaded;
+	bool swap_on;
+	struct mm_stat empty;
+	pid_t test_group;
+	int verdict;
+	char reason[256];
+};
+
+struct worker {
+	pid_t pid;
+	int report;
+	bool verify;
+	unsigned long long seed;
+	unsigned long long start_ns;
+	unsigned long long end_ns;
+	const char *error;
+};
+
+/* The workers of one test. */
+struct crew {
+	struct worker *worker;
+	int nr;
+	int start_fd;
+	pid_t compactor;
+	struct mm_stat before;
+	struct mm_stat full;
+};
+
+/* The harness wants to know the variants at build time: those of munmap. */
+static const int proc_counts[] = { 1, 2, 4, 8, 16, MAX_PROCS };
+
+static bool procs_asked[MAX_PROCS + 1] = {
+	[1] = true, [2] = true, [4] = true,
+};
+
+static size_t region_size = 64UL << 20;
+static unsigned long long base_seed = 1;
+
+static size_t page_size;
+static size_t nr_pages;
+static unsigned long long *scratch_page;
+
+static struct device *dev;
+static pid_t main_pid;
+static pid_t watcher_pid;
+static int lifeline;
+
+static unsigned long long now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+/* Emulated machines may have nothing but the timer tick: say so. */
+static unsigned long long clock_res_ns(void)
+{
+	struct timespec ts;
+
+	clock_getres(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+static void *map_shared(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int read_file(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t len;
+
+	if (fd < 0)
+		return -errno;
+	len = read(fd, buf, size - 1);
+	if (len < 0)
+		len = -errno;
+	else
+		buf[len] = '\0';
+	close(fd);
+	return len;
+}
+
+static int write_file(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, value, strlen(value)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static const char *device_attr(const char *name)
+{
+	static char path[96];
+
+	snprintf(path, sizeof(path), "/sys/block/zram%d/%s", dev->id, name);
+	return path;
+}
+
+static bool read_mm_stat(struct mm_stat *stat)
+{
+	if (read_file(device_attr("mm_stat"), stat->line,
+		      sizeof(stat->line)) < 0)
+		return false;
+	stat->line[strcspn(stat->line, "\n")] = '\0';
+	return sscanf(stat->line, "%llu %*u %llu",
+		      &stat->orig, &stat->used) == 2;
+}
+
+/*
+ * The device: all of this runs in the watcher.
+ */
+
+static bool __printf(2, 3) verdict(int code, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(dev->reason, sizeof(dev->reason), fmt, args);
+	va_end(args);
+	dev->verdict = code;
+	return false;
+}
+
+static bool kernel_supported(void)
+{
+	if (access("/proc/swaps", R_OK))
+		return verdict(KSFT_SKIP, "no swap, CONFIG_SWAP is needed");
+	if (access("/proc/self/pagemap", R_OK))
+		return verdict(KSFT_SKIP,
+			       "no pagemap, CONFIG_PROC_PAGE_MONITOR is needed");
+	if (!access(ZRAM_CONTROL, X_OK))
+		return true;
+
+	/* No devices but ours, so that nothing is left when it is removed. */
+	if (system("modprobe -q zram num_devices=0 >/dev/null 2>&1") ||
+	    access(ZRAM_CONTROL, X_OK))
+		return verdict(KSFT_SKIP, "no zram, CONFIG_ZRAM is needed");
+	dev->module_loaded = true;
+	return true;
+}
+
+static bool device_add(void)
+{
+	char buf[128];
+	int ret;
+
+	ret = read_file(ZRAM_CONTROL "/hot_add", buf, sizeof(buf));
+	if (ret < 0)
+		return verdict(KSFT_FAIL, "hot_add: %s", strerror(-ret));
+	dev->id = atoi(buf);
+
+	ret = read_file(device_attr("comp_algorithm"), buf, sizeof(buf));
+	if (ret < 0)
+		return verdict(KSFT_FAIL, "comp_algorithm: %s", strerror(-ret));
+	if (!strstr(buf, ZRAM_ALGORITHM))
+		return verdict(KSFT_SKIP, "zram has no " ZRAM_ALGORITHM
+			       ", CONFIG_ZRAM_BACKEND_LZO is needed");
+	return true;
+}
+
+/* Twice what the tests use: swap is handed out to each CPU in clusters. */
+static unsigned long long device_size(void)
+{
+	int most = 2;
+
+	for (int procs = most; procs <= MAX_PROCS; procs++) {
+		if (procs_asked[procs])
+			most = procs;
+	}
+	return 2ULL * most * region_size;
+}
+
+static bool device_configure(void)
+{
+	char buf[32];
+	int ret;
+
+	ret = write_file(device_attr("comp_algorithm"), ZRAM_ALGORITHM);
+	if (ret)
+		return verdict(KSFT_FAIL, "comp_algorithm: %s", strerror(-ret));
+	snprintf(buf, sizeof(buf), "%llu", device_size());
+	ret = write_file(device_attr("disksize"), buf);
+	if (ret)
+		return verdict(KSFT_FAIL, "disksize: %s", strerror(-ret));
+	return true;
+}
+
+/* devtmpfs makes the node, but need not be mounted. */
+static bool device_find_node(void)
+{
+	unsigned int major, minor;
+	char buf[32];
+
+	snprintf(dev->node, sizeof(dev->node), "/dev/zram%d", dev->id);
+	if (!access(dev->node, F_OK))
+		return true;
+
+	if (read_file(device_attr("dev"), buf, sizeof(buf)) < 0 ||
+	    sscanf(buf, "%u:%u", &major, &minor) != 2)
+		return verdict(KSFT_FAIL, "no device number of zram%d", dev->id);
+	if (mknod(dev->node, S_IFBLK | 0600, makedev(major, minor)))
+		return verdict(KSFT_FAIL, "mknod %s: %s", dev->node,
+			       strerror(errno));
+	dev->node_made = true;
+	return true;
+}
+
+static bool device_write_header(void)
+{
+	size_t magic_len = strlen(swap_magic);
+	struct swap_info info = {
+		.version = 1,
+		.last_page = device_size() / page_size - 1,
+	};
+	char *page = (char *)scratch_page;
+	bool written;
+	int fd;
+
+	memset(page, 0, page_size);
+	memcpy(page, &info, sizeof(info));
+	memcpy(page + page_size - magic_len, swap_magic, magic_len);
+
+	fd = open(dev->node, O_WRONLY);
+	if (fd < 0)
+		return verdict(KSFT_FAIL, "%s: %s", dev->node, strerror(errno));
+	written = write(fd, page, page_size) == (ssize_t)page_size && !fsync(fd);
+	close(fd);
+	return written || verdict(KSFT_FAIL, "no swap header could be written");
+}
+
+static bool device_swapon(void)
+{
+	/* The highest priority there is, to come before any other swap. */
+	if (swapon(dev->node, SWAP_FLAG_PREFER | SWAP_FLAG_PRIO_MASK))
+		return verdict(KSFT_FAIL, "swapon: %s", strerror(errno));
+	dev->swap_on = true;
+	return read_mm_stat(&dev->empty) || verdict(KSFT_FAIL, "no mm_stat");
+}
+
+static void device_setup(void)
+{
+	if (kernel_supported() && device_add() && device_configure() &&
+	    device_find_node() && device_write_header() && device_swapon())
+		dev->verdict = KSFT_PASS;
+}
+
+/* Others, udev for one, may have the device open for a moment. */
+static bool device_hot_remove(void)
+{
+	char buf[16];
+	int ret = -EBUSY;
+
+	snprintf(buf, sizeof(buf), "%d", dev->id);
+	for (int i = 0; i < REMOVE_TRIES && ret == -EBUSY; i++) {
+		if (i)
+			usleep(RETRY_USEC);
+		ret = write_file(ZRAM_CONTROL "/hot_remove", buf);
+	}
+	if (ret)
+		ksft_print_msg("hot_remove of zram%d: %s\n", dev->id,
+			       strerror(-ret));
+	return !ret;
+}
+
+/* Undo as much of device_setup() as was done. Removal implies a reset. */
+static bool device_teardown(void)
+{
+	bool removed = true;
+
+	if (dev->swap_on && swapoff(dev->node))
+		ksft_print_msg("swapoff %s: %s\n", dev->node, strerror(errno));
+	if (dev->id >= 0)
+		removed = device_hot_remove();
+	if (dev->node_made)
+		unlink(dev->node);
+	if (dev->module_loaded && system("modprobe -q -r zram"))
+		ksft_print_msg("zram is still loaded\n");
+	return removed;
+}
+
+/*
+ * The watcher.
+ */
+
+static bool lifeline_held(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	char c;
+
+	return poll(&pfd, 1, 10) <= 0 || read(fd, &c, 1) != 0;
+}
+
+/*
+ * Until nobody holds the lifeline. A byte in it is main's request to end the
+ * test which is running. Do that as well when main was killed: its tests are
+ * in process groups of their own and would go on.
+ */
+static void watch(int fd, int main_pidfd)
+{
+	struct pollfd pfds[] = {
+		{ .fd = fd, .events = POLLIN },
+		{ .fd = main_pidfd, .events = POLLIN },
+	};
+
+	poll(pfds, ARRAY_SIZE(pfds), -1);
+	while (lifeline_held(fd)) {
+		/* Once: it is 0 between tests, and that would mean our own group. */
+		pid_t group = __atomic_load_n(&dev->test_group, __ATOMIC_RELAXED);
+
+		if (group)
+			kill(-group, SIGKILL);
+	}
+}
+
+static void __noreturn watcher_run(int fd, int ready_fd, int main_pidfd)
+{
+	sigset_t all;
+
+	/* What ends the tests must not end the watcher. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	setsid();
+
+	device_setup();
+	close(ready_fd);
+	watch(fd, main_pidfd);
+	_exit(device_teardown() ? KSFT_PASS : KSFT_FAIL);
+}
+
+/* Normal end of main. */
+static void watcher_finish(void)
+{
+	int status;
+
+	if (getpid() != main_pid)
+		return;
+	close(lifeline);
+	if (waitpid(watcher_pid, &status, 0) == watcher_pid && !status)
+		return;
+	ksft_print_msg("the zram device was not removed\n");
+	fflush(NULL);
+	_exit(KSFT_FAIL);
+}
+
+/* End of main by a signal: only return when the device is gone. */
+static void watcher_interrupt(int sig)
+{
+	if (getpid() == main_pid && write(lifeline, "", 1) == 1) {
+		close(lifeline);
+		waitpid(watcher_pid, NULL, 0);
+	}
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void watcher_start(void)
+{
+	int main_pidfd = syscall(__NR_pidfd_open, getpid(), 0);
+	int life[2], ready[2];
+	char c;
+
+	main_pid = getpid();
+	if (main_pidfd < 0 || pipe(life) || pipe(ready))
+		ksft_exit_fail_perror("watcher");
+
+	watcher_pid = fork();
+	if (watcher_pid < 0)
+		ksft_exit_fail_perror("fork");
+	if (!watcher_pid) {
+		close(life[1]);
+		close(ready[0]);
+		watcher_run(life[0], ready[1], main_pidfd);
+	}
+	close(life[0]);
+	close(ready[1]);
+	close(main_pidfd);
+	lifeline = life[1];
+
+	signal(SIGINT, watcher_interrupt);
+	signal(SIGTERM, watcher_interrupt);
+	signal(SIGHUP, watcher_interrupt);
+	atexit(watcher_finish);
+
+	/* There is nothing to read: end of file when the device is set up. */
+	if (read(ready[0], &c, 1) < 0)
+		ksft_exit_fail_perror("read");
+	close(ready[0]);
+}
+
+/*
+ * Memory and its contents.
+ */
+
+static unsigned long long xorshift(unsigned long long *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+/*
+ * The random part does not compress and the rest does, so its length decides
+ * on the size of the object. Spread it over most of the size classes, up to
+ * 3/4 of a page: beyond that zram may store the page uncompressed.
+ */
+static void fill_page(unsigned long long *page, unsigned long long seed, size_t index)
+{
+	unsigned long long state = (seed << 32) + index + 1;
+	size_t words = page_size / sizeof(*page);
+	size_t shortest = words / 64;
+	size_t nr_random, i;
+
+	/* The first numbers of similar seeds are similar. */
+	for (i = 0; i < 8; i++)
+		xorshift(&state);
+	nr_random = shortest + xorshift(&state) % (words * 3 / 4 - shortest);
+
+	for (i = 0; i < nr_random; i++)
+		page[i] = xorshift(&state);
+	for (; i < words; i++)
+		page[i] = FILLER;
+}
+
+static void fill_region(char *region, unsigned long long seed)
+{
+	for (size_t i = 0; i < nr_pages; i++)
+		fill_page((unsigned long long *)(region + i * page_size), seed, i);
+}
+
+/* Compare every step-th page with what it was filled with. */
+static bool verify_region(const char *region, unsigned long long seed, size_t step)
+{
+	for (size_t i = 0; i < nr_pages; i += step) {
+		fill_page(scratch_page, seed, i);
+		if (memcmp(region + i * page_size, scratch_page, page_size)) {
+			ksft_print_msg("page %zu is not what it was\n", i);
+			return false;
+		}
+	}
+	return true;
+}
+
+/*
+ * MADV_NOHUGEPAGE, as otherwise the number and the order of the swap entries
+ * would depend on which large folios were available.
+ */
+static char *map_region(unsigned long long seed)
+{
+	char *region = mmap(NULL, region_size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (region == MAP_FAILED)
+		return NULL;
+	/* EINVAL: the kernel has no huge pages at all. */
+	if (madvise(region, region_size, MADV_NOHUGEPAGE) && errno != EINVAL)
+		return NULL;
+	fill_region(region, seed);
+	return region;
+}
+
+static bool all_swapped(const char *region)
+{
+	unsigned long long entry[PAGEMAP_BATCH];
+	off_t offset = (uintptr_t)region / page_size * sizeof(*entry);
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	size_t swapped = 0, left = nr_pages;
+
+	while (fd >= 0 && left) {
+		size_t nr = left < PAGEMAP_BATCH ? left : PAGEMAP_BATCH;
+		ssize_t len = nr * sizeof(*entry);
+
+		if (pread(fd, entry, len, offset) != len)
+			break;
+		for (size_t i = 0; i < nr; i++)
+			swapped += !!(entry[i] & PM_SWAP);
+		offset += len;
+		left -= nr;
+	}
+	close(fd);
+	return swapped == nr_pages;
+}
+
+/* A page which is isolated by somebody else for the moment is passed over. */
+static bool page_out(char *region)
+{
+	for (int i = 0; i < PAGEOUT_TRIES; i++) {
+		if (i)
+			usleep(RETRY_USEC);
+		if (madvise(region, region_size, MADV_PAGEOUT))
+			return false;
+		if (all_swapped(region))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * New pages wait in a per-CPU batch before they can be reclaimed, and
+ * MADV_PAGEOUT drains that of its own CPU only. Hence stay on one CPU from the
+ * first access to a page until it is swapped out.
+ */
+static bool stay_on_cpu(cpu_set_t *old)
+{
+	cpu_set_t here;
+
+	CPU_ZERO(&here);
+	CPU_SET(sched_getcpu(), &here);
+	return !sched_getaffinity(0, sizeof(*old), old) &&
+	       !sched_setaffinity(0, sizeof(here), &here);
+}
+
+/*
+ * Statistics of the device.
+ */
+
+static bool pool_restored(const struct mm_stat *before, const struct mm_stat *now)
+{
+	return now->orig == before->orig && now->used <= before->used;
+}
+
+/*
+ * Memory of the pool may be freed some time after munmap() has returned, so
+ * give it time to get back to how it was, and say when that was.
+ */
+static bool wait_restored(const struct mm_stat *before, struct mm_stat *after,
+			  unsigned long long *when)
+{
+	unsigned long long deadline = now_ns() + FREE_TIMEOUT_NS;
+
+	for (;;) {
+		if (!read_mm_stat(after))
+			return false;
+		*when = now_ns();
+		if (pool_restored(before, after))
+			return true;
+		if (*when > deadline)
+			return false;
+		usleep(FREE_POLL_USEC);
+	}
+}
+
+static unsigned long long mem_available(void)
+{
+	char buf[4096];
+	const char *line;
+
+	if (read_file("/proc/meminfo", buf, sizeof(buf)) < 0)
+		return 0;
+	line = strstr(buf, "MemAvailable:");
+	return line ? strtoull(strchr(line, ':') + 1, NULL, 10) << 10 : 0;
+}
+
+/*
+ * Workers.
+ */
+
+static const char *worker_prepare(struct worker *w, char **region)
+{
+	cpu_set_t cpus;
+
+	if (!stay_on_cpu(&cpus))
+		return "affinity of worker not set";
+	*region = map_region(w->seed);
+	if (!*region)
+		return "region not mapped";
+	if (!page_out(*region))
+		return "region not swapped out";
+	if (!verify_region(*region, w->seed, SAMPLE_STEP))
+		return "contents of the sample lost";
+	if (!page_out(*region))
+		return "sample not swapped out again";
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		return "affinity of worker not restored";
+	return NULL;
+}
+
+static const char *worker_act(struct worker *w, char *region)
+{
+	if (w->verify && !verify_region(region, w->seed, 1))
+		return "contents lost";
+
+	w->start_ns = now_ns();
+	if (munmap(region, region_size))
+		return "munmap failed";
+	w->end_ns = now_ns();
+	return NULL;
+}
+
+/* One byte is sent when ready to start, and another one when finished. */
+static void __noreturn worker_run(struct worker *w, int report, int start)
+{
+	char *region = NULL;
+	char c;
+
+	w->error = worker_prepare(w, &region);
+	if (write(report, "", 1) != 1 || w->error)
+		_exit(KSFT_FAIL);
+
+	/* There is nothing to read: end of file when the test says so. */
+	if (read(start, &c, 1))
+		_exit(KSFT_FAIL);
+	w->error = worker_act(w, region);
+	if (write(report, "", 1) != 1 || w->error)
+		_exit(KSFT_FAIL);
+	_exit(KSFT_PASS);
+}
+
+static void die_with_parent(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* There is no signal if the parent was gone before. */
+	if (getppid() != parent)
+		_exit(KSFT_FAIL);
+}
+
+static void worker_fork(struct __test_metadata *_metadata, struct worker *w,
+			const int start[2])
+{
+	pid_t parent = getpid();
+	int report[2];
+	pid_t pid;
+
+	ASSERT_EQ(pipe(report), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		die_with_parent(parent);
+		close(report[0]);
+		close(start[1]);
+		worker_run(w, report[1], start[0]);
+	}
+	close(report[1]);
+	/* *w is shared: only the parent may write these. */
+	w->report = report[0];
+	w->pid = pid;
+}
+
+static void crew_fork(struct __test_metadata *_metadata, struct crew *crew)
+{
+	int start[2];
+
+	ASSERT_EQ(pipe(start), 0);
+	for (int i = 0; i < crew->nr; i++)
+		worker_fork(_metadata, &crew->worker[i], start);
+	close(start[0]);
+	crew->start_fd = start[1];
+}
+
+/* Wait for a byte of each worker; its pipe is closed if it died. */
+static void crew_wait(struct __test_metadata *_metadata, struct crew *crew)
+{
+	for (int i = 0; i < crew->nr; i++) {
+		struct worker *w = &crew->worker[i];
+		char c;
+
+		ASSERT_EQ(read(w->report, &c, 1), 1)
+			TH_LOG("worker %d died", i);
+		ASSERT_EQ(w->error, NULL)
+			TH_LOG("worker %d: %s", i, w->error);
+	}
+}
+
+/* Closing the pipe wakes all the workers at once. */
+static unsigned long long crew_start(struct crew *crew)
+{
+	unsigned long long now = now_ns();
+
+	close(crew->start_fd);
+	return now;
+}
+
+/* Make sure that the test ends with the run, whatever is killed. */
+static void test_setup(void)
+{
+	dev->test_group = getpgrp();
+	die_with_parent(dev->test_group);
+}
+
+static void crew_setup(struct __test_metadata *_metadata, struct crew *crew,
+		       int nr)
+{
+	unsigned long long needed = 3ULL * region_size * nr / 2;
+	unsigned long long when;
+
+	/* All of it at first, and the compressed pages while it goes out. */
+	if (mem_available() < needed)
+		SKIP(return, "%llu MB of available memory are needed",
+		     needed >> 20);
+
+	test_setup();
+	crew->worker = map_shared(nr * sizeof(*crew->worker));
+	ASSERT_NE(crew->worker, NULL);
+	crew->nr = nr;
+	for (int i = 0; i < nr; i++)
+		crew->worker[i].seed = base_seed + i;
+
+	/*
+	 * The previous test may have been killed and its memory be on its way.
+	 * What is there for good was its failure: do not fail for that again.
+	 */
+	wait_restored(&dev->empty, &crew->before, &when);
+	ASSERT_TRUE(read_mm_stat(&crew->before));
+}
+
+/*
+ * Have page migration work on the pool: it rewrites the place of objects while
+ * they are freed. Without CONFIG_COMPACTION there is nothing to race with.
+ */
+static void compactor_fork(struct __test_metadata *_metadata, struct crew *crew)
+{
+	pid_t parent = getpid();
+
+	if (access(COMPACT_MEMORY, W_OK))
+		return;
+	crew->compactor = fork();
+	ASSERT_GE(crew->compactor, 0);
+	if (crew->compactor)
+		return;
+
+	die_with_parent(parent);
+	/* The workers wait until it is closed by all. */
+	close(crew->start_fd);
+	while (!write_file(COMPACT_MEMORY, "1"))
+		;
+	_exit(KSFT_FAIL);
+}
+
+static unsigned long long pages_migrated(void)
+{
+	static const char name[] = "\npgmigrate_success ";
+	char buf[16384];
+	const char *line;
+
+	if (read_file("/proc/vmstat", buf, sizeof(buf)) < 0)
+		return 0;
+	line = strstr(buf, name);
+	return line ? strtoull(line + strlen(name), NULL, 10) : 0;
+}
+
+static void crew_teardown(struct crew *crew)
+{
+	if (crew->compactor > 0) {
+		kill(crew->compactor, SIGKILL);
+		waitpid(crew->compactor, NULL, 0);
+	}
+	for (int i = 0; i < crew->nr; i++) {
+		pid_t pid = crew->worker[i].pid;
+
+		if (pid <= 0)
+			continue;
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	dev->test_group = 0;
+}
+
+/* Is there another swap area, or zswap in front of all of them? */
+static bool has_other_swap(void)
+{
+	char buf[4096];
+	int lines = 0;
+
+	if (read_file("/sys/module/zswap/parameters/enabled", buf,
+		      sizeof(buf)) > 0 && buf[0] == 'Y')
+		return true;
+	if (read_file("/proc/swaps", buf, sizeof(buf)) < 0)
+		return false;
+	for (const char *c = buf; *c; c++)
+		lines += *c == '\n';
+	/* The headline and our device. */
+	return lines > 2;
+}
+
+/*
+ * All is swapped out, but is it in our device? And is there nothing else in
+ * it? Otherwise there is no telling what has to be freed.
+ */
+static bool on_device(struct __test_metadata *_metadata, struct crew *crew)
+{
+	unsigned long long size = (unsigned long long)crew->nr * region_size;
+	unsigned long long stored;
+
+	ASSERT_TRUE(read_mm_stat(&crew->full));
+	ksft_print_msg("mm_stat before: %s\n", crew->before.line);
+	ksft_print_msg("mm_stat full:   %s\n", crew->full.line);
+	stored = crew->full.orig - crew->before.orig;
+	if (stored < size && has_other_swap())
+		SKIP(return false, "some pages went to other swap or to zswap");
+	if (stored > size)
+		SKIP(return false, "other processes are swapping as well");
+	ASSERT_EQ(stored, size);
+	return true;
+}
+
+/* Nothing may be left in the pool. */
+static void assert_freed(struct __test_metadata *_metadata, struct crew *crew,
+			 unsigned long long *when)
+{
+	struct mm_stat after = {};
+
+	wait_restored(&crew->before, &after, when);
+	ksft_print_msg("mm_stat after:  %s\n", after.line);
+	ASSERT_EQ(after.orig, crew->before.orig);
+	ASSERT_LE(after.used, crew->before.used);
+}
+
+FIXTURE(contents)
+{
+	struct crew crew;
+};
+
+FIXTURE_SETUP(contents)
+{
+	crew_setup(_metadata, &self->crew, 2);
+}
+
+FIXTURE_TEARDOWN(contents)
+{
+	crew_teardown(&self->crew);
+}
+
+/* Pages come back as they were, also after all of their neighbours are freed. */
+TEST_F_TIMEOUT(contents, every_other_page, TEST_TIMEOUT_SEC)
+{
+	struct crew *crew = &self->crew;
+	unsigned long long freed;
+	cpu_set_t cpus;
+	char *region;
+
+	/* No workers, one region. */
+	crew->nr = 1;
+	ASSERT_TRUE(stay_on_cpu(&cpus));
+	region = map_region(base_seed);
+	ASSERT_NE(region, NULL);
+	ASSERT_TRUE(page_out(region));
+	if (!on_device(_metadata, crew))
+		return;
+	ASSERT_TRUE(verify_region(region, base_seed, 1));
+
+	ASSERT_TRUE(page_out(region));
+	for (size_t i = 1; i < nr_pages; i += 2)
+		ASSERT_EQ(madvise(region + i * page_size, page_size,
+				  MADV_DONTNEED), 0);
+	ASSERT_TRUE(verify_region(region, base_seed, 2));
+
+	ASSERT_EQ(munmap(region, region_size), 0);
+	assert_freed(_metadata, crew, &freed);
+}
+
+/*
+ * The same while the neighbours are being freed by another process, and pages
+ * migrate.
+ */
+TEST_F_TIMEOUT(contents, during_munmap, TEST_TIMEOUT_SEC)
+{
+	struct crew *crew = &self->crew;
+	unsigned long long migrated, freed;
+
+	crew->worker[0].verify = true;
+	crew_fork(_metadata, crew);
+	crew_wait(_metadata, crew);
+	if (!on_device(_metadata, crew))
+		return;
+	migrated = pages_migrated();
+	compactor_fork(_metadata, crew);
+	crew_start(crew);
+	crew_wait(_metadata, crew);
+	ksft_print_msg("pages migrated meanwhile: %llu\n",
+		       pages_migrated() - migrated);
+	assert_freed(_metadata, crew, &freed);
+}
+
+FIXTURE(munmap)
+{
+	struct crew crew;
+};
+
+FIXTURE_VARIANT(munmap)
+{
+	int procs;
+};
+
+/* As in proc_counts[]. */
+FIXTURE_VARIANT_ADD(munmap, procs_1)
+{
+	.procs = 1,
+};
+
+FIXTURE_VARIANT_ADD(munmap, procs_2)
+{
+	.procs = 2,
+};
+
+FIXTURE_VARIANT_ADD(munmap, procs_4)
+{
+	.procs = 4,
+};
+
+FIXTURE_VARIANT_ADD(munmap, procs_8)
+{
+	.procs = 8,
+};
+
+FIXTURE_VARIANT_ADD(munmap, procs_16)
+{
+	.procs = 16,
+};
+
+FIXTURE_VARIANT_ADD(munmap, procs_32)
+{
+	.procs = MAX_PROCS,
+};
+
+FIXTURE_SETUP(munmap)
+{
+	if (!procs_asked[variant->procs])
+		SKIP(return, "not in the list of process counts");
+	crew_setup(_metadata, &self->crew, variant->procs);
+}
+
+FIXTURE_TEARDOWN(munmap)
+{
+	crew_teardown(&self->crew);
+}
+
+static void report_times(struct crew *crew, unsigned long long start,
+			 unsigned long long freed)
+{
+	unsigned long long min = ULLONG_MAX, max = 0, end = 0;
+
+	for (int i = 0; i < crew->nr; i++) {
+		struct worker *w = &crew->worker[i];
+		unsigned long long took = w->end_ns - w->start_ns;
+
+		if (took < min)
+			min = took;
+		if (took > max)
+			max = took;
+		if (w->end_ns > end)
+			end = w->end_ns;
+	}
+	/* One line, for programs to read. Add to the end of it only. */
+	ksft_print_msg("zsmalloc-munmap: procs=%d size_mb=%zu pages=%zu",
+		       crew->nr, region_size >> 20, crew->nr * nr_pages);
+	printf(" munmap_ns=%llu munmap_min_ns=%llu munmap_max_ns=%llu",
+	       end - start, min, max);
+	printf(" freed_ns=%llu orig_bytes=%llu used_bytes=%llu clock_res_ns=%llu\n",
+	       freed - start, crew->full.orig - crew->before.orig,
+	       crew->full.used - crew->before.used, clock_res_ns());
+}
+
+TEST_F_TIMEOUT(munmap, at_once, TEST_TIMEOUT_SEC)
+{
+	struct crew *crew = &self->crew;
+	unsigned long long start, freed;
+
+	crew_fork(_metadata, crew);
+	crew_wait(_metadata, crew);
+	if (!on_device(_metadata, crew))
+		return;
+	start = crew_start(crew);
+	crew_wait(_metadata, crew);
+	assert_freed(_metadata, crew, &freed);
+	report_times(crew, start, freed);
+}
+
+/*
+ * Options.
+ */
+
+static void usage(void)
+{
+	fprintf(stderr,
+		"Options of this test, besides those of the harness:\n"
+		"\t--size MB     memory of each process (64)\n"
+		"\t--procs LIST  numbers of processes, of 1,2,4,8,16,32 (1,2,4)\n"
+		"\t--seed N      seed of the contents (1)\n"
+		"ZS_MUNMAP_SIZE_MB and ZS_MUNMAP_PROCS in the environment do the same.\n\n");
+}
+
+static unsigned long long parse_number(const char *arg, unsigned long long max)
+{
+	char *end;
+	unsigned long long n;
+
+	errno = 0;
+	n = strtoull(arg, &end, 10);
+	if (errno || end == arg || *end || !n || n > max)
+		ksft_exit_fail_msg("bad number: %s\n", arg);
+	return n;
+}
+
+static void parse_size(const char *arg)
+{
+	region_size = (size_t)parse_number(arg, MAX_SIZE_MB) << 20;
+}
+
+static int parse_proc_count(const char *arg)
+{
+	int procs = parse_number(arg, MAX_PROCS);
+
+	for (size_t i = 0; i < ARRAY_SIZE(proc_counts); i++) {
+		if (proc_counts[i] == procs)
+			return procs;
+	}
+	ksft_exit_fail_msg("not a number of processes to test with: %s\n", arg);
+}
+
+static void parse_procs(const char *arg)
+{
+	char *list = strdup(arg);
+	char *token;
+
+	if (!list)
+		ksft_exit_fail_perror("strdup");
+	memset(procs_asked, 0, sizeof(procs_asked));
+	for (token = strtok(list, ","); token; token = strtok(NULL, ","))
+		procs_asked[parse_proc_count(token)] = true;
+	free(list);
+}
+
+static bool parse_option(const char *name, const char *arg)
+{
+	if (!strcmp(name, "--size"))
+		parse_size(arg);
+	else if (!strcmp(name, "--procs"))
+		parse_procs(arg);
+	else if (!strcmp(name, "--seed"))
+		base_seed = parse_number(arg, UINT_MAX - MAX_PROCS);
+	else
+		return false;
+	return true;
+}
+
+/* Take our own options out of the arguments: the harness accepts only its. */
+static int parse_options(int argc, char **argv)
+{
+	int left = 1;
+
+	if (getenv("ZS_MUNMAP_SIZE_MB"))
+		parse_size(getenv("ZS_MUNMAP_SIZE_MB"));
+	if (getenv("ZS_MUNMAP_PROCS"))
+		parse_procs(getenv("ZS_MUNMAP_PROCS"));
+	for (int i = 1; i < argc; i++) {
+		if (i + 1 < argc && parse_option(argv[i], argv[i + 1]))
+			i++;
+		else
+			argv[left++] = argv[i];
+	}
+	argv[left] = NULL;
+	return left;
+}
+
+/* Only about the tests: neither root nor the device are needed for that. */
+static bool asks_for_help(char **argv)
+{
+	for (; *argv; argv++) {
+		if (!strcmp(*argv, "-h"))
+			usage();
+		if (!strcmp(*argv, "-h") || !strcmp(*argv, "-l"))
+			return true;
+	}
+	return false;
+}
+
+static void prepare(void)
+{
+	page_size = sysconf(_SC_PAGESIZE);
+	nr_pages = region_size / page_size;
+	scratch_page = aligned_alloc(page_size, page_size);
+	dev = map_shared(sizeof(*dev));
+	if (!scratch_page || !dev)
+		ksft_exit_fail_perror("memory");
+	dev->id = -1;
+	verdict(KSFT_FAIL, "the watcher died");
+}
+
+int main(int argc, char **argv)
+{
+	argc = parse_options(argc, argv);
+	if (asks_for_help(argv))
+		return test_harness_run(argc, argv);
+
+	if (geteuid()) {
+		ksft_print_header();
+		ksft_exit_skip("root is needed\n");
+	}
+	prepare();
+	watcher_start();
+	if (dev->verdict == KSFT_PASS)
+		return test_harness_run(argc, argv);
+
+	ksft_print_header();
+	if (dev->verdict == KSFT_SKIP)
+		ksft_exit_skip("%s\n", dev->reason);
+	ksft_exit_fail_msg("%s\n", dev->reason);
+}
