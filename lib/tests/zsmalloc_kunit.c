@@ -1126,13 +1126,19 @@ static int zt_init(struct kunit *test)
 	return kunit_add_action_or_reset(test, zt_destroy_pool, pool);
 }
 
+static const struct kunit_attributes zt_slow = {
+	.speed = KUNIT_SPEED_SLOW,
+};
+
 static struct kunit_case zt_cases[] = {
 	KUNIT_CASE_SLOW(zt_test_classes),
 	KUNIT_CASE(zt_test_reuse),
 	KUNIT_CASE(zt_test_bad_sizes),
 	KUNIT_CASE(zt_test_bad_handles),
-	KUNIT_CASE_PARAM(zt_test_concurrent_own, zt_sizes_gen_params),
-	KUNIT_CASE_PARAM(zt_test_concurrent_shared, zt_sizes_gen_params),
+	KUNIT_CASE_PARAM_ATTR(zt_test_concurrent_own, zt_sizes_gen_params,
+			      zt_slow),
+	KUNIT_CASE_PARAM_ATTR(zt_test_concurrent_shared, zt_sizes_gen_params,
+			      zt_slow),
 	{}
 };
 

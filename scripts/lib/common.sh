@@ -3,7 +3,7 @@
 # Sourced by every script here: messages, packages, the build folder.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-BUILD=${BUILD:-$ROOT/build}
+BUILD=$(realpath -m "${BUILD:-$ROOT/build}")
 JOBS=${JOBS:-$(nproc)}
 # The kernel that the series is for
 # shellcheck disable=SC2034
@@ -76,6 +76,12 @@ need()
 		die_log "$BUILD/packages.log" "packages were not installed"
 }
 
+# need_git: any git will do, the distribution's or another
+need_git()
+{
+	command -v git >/dev/null || need git
+}
+
 need_kernel_build()
 {
 	need gcc make flex bison bc libelf-dev libc6-dev cpio xz-utils kmod perl \
@@ -94,6 +100,8 @@ take_lock()
 	mkdir -p "$BUILD"
 	exec 9>"$BUILD/.lock"
 	flock -w 10 9 || die "another script is using $BUILD; wait, or set BUILD to another folder"
+	# what an interrupted script left
+	rm -rf "$BUILD"/initramfs.*
 	export BUILD_LOCKED=$BUILD
 }
 

@@ -43,8 +43,9 @@ checkout()
 	git -C "$KERNEL" checkout -q --detach "$1"
 }
 
-# configure CONFIG: the fragment on top of allnoconfig. A symbol that the kernel
-# has and that did not get the value asked for is an error.
+# configure CONFIG: the fragment on top of allnoconfig; that of um with defaults
+# for the rest, as kunit.py does it. A symbol that the kernel has and that did not
+# get the value asked for is an error.
 configure()
 {
 	local config=$1 obj=$BUILD/obj/$1-${KERNEL##*/} frag line sym
@@ -52,8 +53,12 @@ configure()
 	mkdir -p "$obj"
 	frag=$obj/fragment
 	config_text "$config" >"$frag"
-	kernel_make "$config" KCONFIG_ALLCONFIG="$frag" allnoconfig >"$obj/config.log" 2>&1 ||
-		die_log "$obj/config.log" "$config: no configuration"
+	if [[ $config == um ]]; then
+		cp "$frag" "$obj/.config"
+		kernel_make "$config" olddefconfig
+	else
+		kernel_make "$config" KCONFIG_ALLCONFIG="$frag" allnoconfig
+	fi >"$obj/config.log" 2>&1 || die_log "$obj/config.log" "$config: no configuration"
 	while read -r line; do
 		[[ $line == CONFIG_*=* ]] || continue
 		sym=${line%%=*}
@@ -67,6 +72,13 @@ configure()
 	done <"$frag"
 }
 
+# toolchain: what else decides what a build gives
+toolchain()
+{
+	gcc --version | sed -n 1p
+	ld --version | sed -n 1p
+}
+
 # kernel_image CONFIG COMMIT: builds KERNEL at COMMIT with CONFIG, and sets IMAGE
 # to a folder with "kernel" and "modules/". Built once: another source tree,
 # configuration or compiler is another folder.
@@ -75,7 +87,7 @@ kernel_image()
 	local config=$1 commit=$2 obj log tree targets file
 
 	tree=$(git -C "$KERNEL" rev-parse "$commit^{tree}")
-	IMAGE=$BUILD/kernels/$config-$(key "$tree" "$(config_text "$config")" "$(gcc --version | head -n 1)")
+	IMAGE=$BUILD/kernels/$config-$(key "$tree" "$(config_text "$config")" "$(toolchain)")
 	[[ -f $IMAGE/kernel ]] && return
 
 	need_kernel_build
@@ -108,7 +120,8 @@ selftests()
 {
 	local commit=$1 dir=tools/testing/selftests/zsmalloc src log
 
-	SELFTESTS=$BUILD/selftests/$(key "$(git -C "$KERNEL" rev-parse "$commit:$dir" "$commit:${dir%/*}/kselftest_harness.h")")
+	SELFTESTS=$BUILD/selftests/$(key "$(toolchain)" "$(git -C "$KERNEL" rev-parse "$commit:$dir" \
+		"$commit:${dir%/*}/"{kselftest_harness.h,kselftest.h,lib.mk,Makefile})")
 	[[ -d $SELFTESTS ]] && return
 	need_kernel_build
 	checkout "$commit"
@@ -165,14 +178,14 @@ boot()
 	initramfs "$IMAGE" "$commands"
 	mkdir -p "$(dirname "$log")"
 	if [[ $config == um ]]; then
-		timeout -k 10 "$timeout" "$IMAGE/kernel" mem="$mem" initrd="$INITRAMFS" \
+		timeout --foreground -k 10 "$timeout" "$IMAGE/kernel" mem="$mem" initrd="$INITRAMFS" \
 			seccomp=on ncpus="$cpus" con=null con0=null,fd:1 panic=-1 \
 			loglevel=5 >"$log" 2>&1 </dev/null || true
 	else
 		need qemu-system-x86
 		# microvm: the one machine on which a kernel without ACPI has all CPUs
 		# shellcheck disable=SC2086
-		timeout -k 10 "$timeout" qemu-system-x86_64 -nodefaults -display none \
+		timeout --foreground -k 10 "$timeout" qemu-system-x86_64 -nodefaults -display none \
 			-M microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=on \
 			-no-reboot -serial stdio -cpu max -m "$mem" -smp "$cpus" \
 			${QEMU_OPTIONS:--accel tcg,thread=multi} \
@@ -187,13 +200,14 @@ boot()
 	return "${status:-2}"
 }
 
-# kernel_reports LOG: what the kernel complained about
+# kernel_reports LOG: what the kernel complained about; as grep, fails with 1 if
+# there is nothing
 kernel_reports()
 {
 	grep -E -A 25 -e 'WARNING:' -e 'BUG:' -e 'INFO: (possible|task|rcu|trying|lockdep)' \
 		-e 'Oops' -e 'general protection' -e 'Kernel panic' -e 'KASAN' -e 'KCSAN' \
 		-e 'DEBUG_LOCKS_WARN_ON' -e 'ODEBUG' -e 'unreferenced object' -e 'Call Trace:' \
 		-e 'list_(add|del) corruption' -e 'invoked oom-killer' \
-		-e 'fullness group .* is not empty' "$1" |
-		grep -v -e 'kasan: KernelAddressSanitizer initialized'
+		-e 'refcount_t:' -e 'UBSAN:' -e 'Unable to handle' -e 'soft lockup' \
+		-e 'fullness group .* is not empty' "$1"
 }

@@ -9,11 +9,14 @@
 # patch leaves them. The text that an earlier commit has is found by undoing the
 # diffs of the later ones.
 
+# The folder that has patches/ and the files
+SERIES=$ROOT
+
 # series_patches VERSION: the patches in order
 series_patches()
 {
-	[[ -d $ROOT/patches/linux-$1 ]] || return 0
-	find "$ROOT/patches/linux-$1" -name '[0-9]*.patch' ! -name '0000-*' | sort
+	[[ -d $SERIES/patches/linux-$1 ]] || return 0
+	find "$SERIES/patches/linux-$1" -name '[0-9]*.patch' ! -name '0000-*' | sort
 }
 
 # new_files PATCH: the files that it adds
@@ -56,9 +59,9 @@ series_commits()
 	git -C "$repo" read-tree --empty
 	while read -r f; do
 		mode=100644
-		[[ -x $ROOT/$f ]] && mode=100755
+		[[ -x $SERIES/$f ]] && mode=100755
 		git -C "$repo" update-index --add --cacheinfo \
-			"$mode,$(git -C "$repo" hash-object -w --no-filters "$ROOT/$f"),$f" || return
+			"$mode,$(git -C "$repo" hash-object -w --no-filters "$SERIES/$f"),$f" || return
 	done < <(for patch in "${patches[@]}"; do new_files "$patch"; done)
 	for ((i = ${#patches[@]} - 1; i >= 0; i--)); do
 		patch=${patches[i]}
@@ -158,6 +161,14 @@ commit_to_patch()
 	git -C "$repo" diff-tree -p -r --no-renames --diff-filter=a --no-commit-id \
 		--no-color --no-ext-diff --src-prefix=a/ --dst-prefix=b/ --abbrev=12 \
 		-U3 --diff-algorithm=myers "$commit"
+}
+
+# series_code: a name for what the series does, other than document and test: the
+# same for the same code, on any 7.2.x
+series_code()
+{
+	git -C "$KERNEL" diff pristine "$TIP" -- . ':!Documentation' ':!MAINTAINERS' ':!lib' |
+		git patch-id --stable | cut -c1-12
 }
 
 # series_checkout: the series as commits in the repository KERNEL; sets TIP

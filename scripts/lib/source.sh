@@ -91,6 +91,17 @@ is_git_tree()
 	[[ $(git -C "$1" rev-parse --show-toplevel 2>/dev/null) == "$(realpath "$1")" ]]
 }
 
+# check_ownership DIR: git works in the tree, if it is one of git's. It refuses one
+# that another user owns; such a tree is not to be taken for a plain one.
+check_ownership()
+{
+	local why
+
+	[[ -e $1/.git ]] || return 0
+	why=$(git -C "$1" rev-parse --git-dir 2>&1 >/dev/null) ||
+		die "git refuses $1: ${why%%$'\n'*}"
+}
+
 # kernel_version DIR: "7.2" for a kernel tree of any 7.2.x; nothing otherwise
 kernel_version()
 {
@@ -160,6 +171,8 @@ kernel_source()
 	if [[ -n $from ]]; then
 		[[ -d $from ]] || die "no such folder: $from"
 		from=$(realpath "$from")
+		need_git
+		check_ownership "$from"
 		[[ $(kernel_version "$from") == "$version" ]] ||
 			die "$from is not a Linux $version source tree"
 		state="$from $(tree_state "$from")"
@@ -170,9 +183,10 @@ kernel_source()
 	fi
 	[[ $(cat "$KERNEL.state" 2>/dev/null) == "$state" ]] && return
 
-	need git xz-utils rsync perl make gcc flex bison
+	need_git
+	need xz-utils rsync perl make gcc flex bison
 	new=$KERNEL.new
-	rm -rf "$new" "$KERNEL.state"
+	rm -rf "$new"
 	if [[ -n $from ]]; then
 		say "copying $from"
 		copy_tree "$from" "$new"
@@ -188,7 +202,7 @@ kernel_source()
 	fi
 	say "importing Linux $(kernel_release "$new") into git (about a minute)"
 	import "$new"
-	rm -rf "$KERNEL"
-	mv "$new" "$KERNEL"
+	rm -rf "$KERNEL" "$KERNEL.state"
+	mv -T "$new" "$KERNEL"
 	echo "$state" >"$KERNEL.state"
 }

@@ -11,8 +11,9 @@ git_tree()
 		git clone -q --shared --single-branch -b pristine "$KERNEL" "$1"
 	git -C "$1" config user.name Tester
 	git -C "$1" config user.email tester@localhost
+	git -C "$1" config gc.auto 0
 	git -C "$1" reset -q --hard origin/pristine
-	git -C "$1" clean -q -f -d
+	git -C "$1" clean -q -f -d -x
 }
 
 # plain_tree DIR: the files of a pristine kernel that the series needs, no git
@@ -45,7 +46,7 @@ state_of()
 {
 	if [[ -d $1/.git ]]; then
 		git -C "$1" rev-parse HEAD "HEAD^{tree}"
-		git -C "$1" status --porcelain
+		git -C "$1" status --porcelain --ignored
 		git -C "$1" count-objects
 		git -C "$1" diff HEAD
 	else
@@ -83,8 +84,10 @@ check_apply_git()
 	[[ $(git -C "$GIT_TREE" rev-parse "HEAD^{tree}") == $(git -C "$KERNEL" rev-parse "$TIP^{tree}") ]]
 	[[ -z $(git -C "$GIT_TREE" status --porcelain) ]]
 	# authors and messages are those of the patches
-	diff <(git -C "$GIT_TREE" log --format='%an %ae %ad%n%B' origin/pristine..) \
-		<(git -C "$KERNEL" log --format='%an %ae %ad%n%B' "pristine..$TIP")
+	git -C "$GIT_TREE" log --format='%an %ae %ad%n%B' origin/pristine.. >is
+	git -C "$KERNEL" log --format='%an %ae %ad%n%B' "pristine..$TIP" >should
+	[[ -s should ]]
+	diff is should
 	[[ $(git -C "$GIT_TREE" log -1 --format=%cn) == Tester ]]
 	refuses 'is in' "$GIT_TREE" "$APPLY" "$GIT_TREE"
 	refuses 'is in' "$GIT_TREE" "$APPLY" --check "$GIT_TREE"
@@ -107,9 +110,6 @@ check_apply_plain()
 
 check_apply_errors()
 {
-	local first
-
-	first=$(series_patches "$SERIES_VERSION" | sed -n 1p)
 	refuses 'no such folder' nowhere "$APPLY" nowhere
 	mkdir -p empty
 	refuses 'not a kernel tree' empty "$APPLY" empty
@@ -124,6 +124,14 @@ check_apply_errors()
 	refuses 'uncommitted changes in mm/zsmalloc.c' "$GIT_TREE" "$APPLY" --check "$GIT_TREE"
 	git_tree "$GIT_TREE"
 
+	# a tree that git does not want to work in is not taken for a plain one
+	if ((!EUID)); then
+		plain_tree foreign
+		git -C foreign init -q
+		chown -R nobody foreign
+		refuses 'git refuses' foreign "$APPLY" foreign
+	fi
+
 	# a change to a file that the series does not touch is kept
 	echo >>"$GIT_TREE/COPYING"
 	"$APPLY" "$GIT_TREE"
@@ -135,6 +143,10 @@ check_apply_errors()
 	sed -i 's/obj_to_location/obj_to_place/' conflict/mm/zsmalloc.c
 	refuses 'mm/zsmalloc.c' conflict "$APPLY" conflict
 	refuses '.patch does not apply' conflict "$APPLY" --check conflict
+	plain_tree link
+	mv link/mm/zsmalloc.c link/elsewhere.c
+	ln -s ../elsewhere.c link/mm/zsmalloc.c
+	refuses 'symbolic link' link "$APPLY" link
 	plain_tree exists
 	echo x >exists/mm/zsmalloc_obj.h
 	refuses 'mm/zsmalloc_obj.h exists already' exists "$APPLY" exists
@@ -142,10 +154,11 @@ check_apply_errors()
 	git -C "$GIT_TREE" commit -q -a -m conflict
 	refuses 'mm/zsmalloc.c' "$GIT_TREE" "$APPLY" "$GIT_TREE"
 	git_tree "$GIT_TREE"
-	[[ -n $first ]]
 }
 
-# Interrupted at any time, a tree is either as it was or has the whole series
+# Stopped at any time, a tree is either as it was or has the whole series. By
+# SIGTERM, which is handled as Ctrl-C is: SIGINT is ignored in what a shell runs
+# in the background, and this may be.
 check_apply_interrupted()
 {
 	local delay before whole=0 none=0
@@ -154,7 +167,7 @@ check_apply_interrupted()
 	before=$(state_of plain)
 	for delay in 0.02 0.05 0.1 0.15 0.2 0.25 0.3 0.35 0.4 0.5 0.6 0.8 1 3; do
 		plain_tree plain
-		timeout -s INT "$delay" "$APPLY" plain || true
+		timeout -s TERM "$delay" "$APPLY" plain || true
 		[[ -z $(find plain -name '*.zsmalloc-new') ]]
 		if [[ $before == "$(state_of plain)" ]]; then
 			none=$((none + 1))
@@ -163,8 +176,60 @@ check_apply_interrupted()
 			whole=$((whole + 1))
 		fi
 	done
-	echo "untouched $none times, whole $whole times"
+	echo "plain tree: untouched $none times, whole $whole times"
 	((none && whole))
+
+	# The moment that matters most is git's fast-forward; the others by chance
+	none=0 whole=0
+	git_tree "$GIT_TREE"
+	before=$(git_state "$GIT_TREE")
+	for delay in write 0.1 0.3 0.5 0.7 0.8 0.9 1 1.1 1.2 1.4 1.6 3 10; do
+		git_tree "$GIT_TREE"
+		if [[ $delay == write ]]; then
+			interrupt_at_checkout
+		else
+			timeout -s TERM "$delay" "$APPLY" "$GIT_TREE" || true
+		fi
+		[[ ! -e $GIT_TREE/.git/index.lock ]]
+		if [[ $before == "$(git_state "$GIT_TREE")" ]]; then
+			none=$((none + 1))
+		else
+			[[ $(git -C "$GIT_TREE" rev-parse "HEAD^{tree}") == $(git -C "$KERNEL" rev-parse "$TIP^{tree}") ]]
+			[[ -z $(git -C "$GIT_TREE" status --porcelain --ignored) ]]
+			whole=$((whole + 1))
+		fi
+	done
+	git_tree "$GIT_TREE"
+	echo "git tree: untouched $none times, whole $whole times"
+	((none && whole))
+}
+
+# git_state DIR: head, index and files; loose objects that nothing refers to don't
+# count
+git_state()
+{
+	git -C "$1" rev-parse HEAD "HEAD^{tree}"
+	git -C "$1" status --porcelain --ignored
+}
+
+# interrupt_at_checkout: runs apply, and stops it and all that it started in its
+# session, as a terminal does, when git has begun to write the files: a filter
+# that one of the files goes through says when
+interrupt_at_checkout()
+{
+	echo 'mm/zsmalloc_obj.h filter=stop' >"$GIT_TREE/.git/info/attributes"
+	git -C "$GIT_TREE" config filter.stop.smudge "touch $PWD/writing; sleep 1; cat"
+	rm -f writing
+	(
+		until [[ -e writing ]]; do sleep 0.02; done
+		kill -TERM -- "-$(cat session)"
+	) &
+	# shellcheck disable=SC2016 # for the inner shell
+	setsid -w bash -c 'echo $$ >session; exec "$@"' - "$APPLY" "$GIT_TREE" || true
+	[[ -e writing ]]
+	wait
+	rm -f "$GIT_TREE/.git/info/attributes"
+	git -C "$GIT_TREE" config --unset filter.stop.smudge
 }
 
 check_export()
@@ -181,7 +246,7 @@ check_export()
 	[[ $(git -C "$GIT_TREE" rev-parse "HEAD^{tree}") == $(git -C "$KERNEL" rev-parse "$TIP^{tree}") ]]
 	git_tree "$GIT_TREE"
 
-	refuses 'is not empty' mails "$ROOT/scripts/export" "$SERIES_VERSION" -o mails
+	refuses 'is not an empty folder' mails "$ROOT/scripts/export" "$SERIES_VERSION" -o mails
 	refuses 'no patches for Linux 9.9' mails "$ROOT/scripts/export" 9.9 -o other
 	GIT_COMMITTER_NAME='Some Sender' GIT_COMMITTER_EMAIL=sender@localhost \
 		"$ROOT/scripts/export" "$SERIES_VERSION" --signoff -v 2 -o signed
@@ -230,6 +295,15 @@ check_tree()
 	cmp plain/mm/zsmalloc.c "$tree/mm/zsmalloc.c"
 	cmp plain/mm/zsmalloc_obj.h "$tree/mm/zsmalloc_obj.h"
 
+	# what patches can't carry is refused
+	git -C "$tree" mv mm/zsmalloc_new.c mm/zsmalloc_other.c
+	git -C "$tree" commit -q -m 'mm/zsmalloc: rename a file' -m 'That the commit before adds.'
+	refuses 'nothing is saved' "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
+	git -C "$tree" reset -q --hard HEAD~1
+	git -C "$tree" commit -q --allow-empty -m 'mm/zsmalloc: a line' -m 'above' -m '---' -m 'below'
+	refuses 'nothing is saved' "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
+	git -C "$tree" reset -q --hard HEAD~1
+
 	git -C "$tree" reset -q --hard HEAD~1
 	"$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
 	[[ ! -e $repo/mm/zsmalloc_new.c && -z $(git -C "$repo" status --porcelain) ]]
@@ -255,12 +329,14 @@ check_checkpatch()
 # No sign-off and nobody's tag in what is stored; a message that says something
 check_messages()
 {
-	local patch words subject
+	local patch words subject n=0
 
-	while read -r patch; do
+	for patch in $(series_patches "$SERIES_VERSION"); do
 		never grep -nE '^(Signed-off|Reviewed|Acked|Tested|Suggested|Reported)-by:' "$patch"
 		subject=$(sed -n 's/^Subject: \[PATCH\] //p' "$patch")
 		words=$(sed -n '/^$/,/^---$/p' "$patch" | wc -w)
 		[[ ${#subject} -le 75 && $words -ge 40 ]] || { echo "$patch: subject or message"; return 1; }
-	done < <(series_patches "$SERIES_VERSION")
+		n=$((n + 1))
+	done
+	((n))
 }

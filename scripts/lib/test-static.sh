@@ -45,6 +45,7 @@ check_spdx()
 
 	cd "$ROOT" || return
 	git ls-files -co --exclude-standard | while read -r f; do
+		[[ -f $f ]] || continue
 		case $f in
 		README | COPYING | LICENSES/* | MAINTAINERS | .gitignore | patches/* | results/* | \
 			*/config | */settings | */.gitignore | *.kunitconfig) continue ;;
@@ -83,13 +84,17 @@ covered()
 	return 1
 }
 
-# README and the cover letter quote the tables in results/ to the letter
+# README and the cover letter quote the tables in results/ to the letter, and the
+# tables are of the series as it is
 check_quoted_tables()
 {
-	local table line text n=0
+	local table line text n=0 code
 
+	code=$(series_code)
 	cd "$ROOT" || return
 	for table in results/*/table.txt; do
+		grep -qE "^series .* code $code\$" "${table%/*}/conditions.txt" ||
+			{ echo "$table is not of this series (code $code): measure again"; return 1; }
 		while read -r line; do
 			for text in README "patches/linux-$SERIES_VERSION/0000-cover-letter.patch"; do
 				grep -qF -- "$line" "$text" ||
