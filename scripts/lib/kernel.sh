@@ -88,7 +88,7 @@ kernel_image()
 
 	tree=$(git -C "$KERNEL" rev-parse "$commit^{tree}")
 	IMAGE=$BUILD/kernels/$config-$(key "$tree" "$(config_text "$config")" "$(toolchain)")
-	[[ -f $IMAGE/kernel ]] && return
+	[[ -f $IMAGE/System.map ]] && return
 
 	need_kernel_build
 	checkout "$commit"
@@ -108,6 +108,7 @@ kernel_image()
 	mkdir -p "$IMAGE.new/modules"
 	cp "$obj/$file" "$IMAGE.new/kernel"
 	cp "$obj/.config" "$IMAGE.new/config"
+	cp "$obj/System.map" "$IMAGE.new/"
 	find "$obj" \( -name zsmalloc_kunit.ko -o -name kunit.ko \) \
 		-exec cp -t "$IMAGE.new/modules" {} +
 	rm -rf "$IMAGE"
@@ -169,7 +170,7 @@ tsc_khz()
 
 # boot CONFIG COMMANDS LOG: boots IMAGE, runs COMMANDS in it, and writes the
 # console to LOG. Returns the status of the last command; 2 on a kernel that
-# died or hung. MEM, CPUS, TIMEOUT and QEMU_OPTIONS say how.
+# died or hung. MEM, CPUS, TIMEOUT, CMDLINE, QEMU and QEMU_OPTIONS say how.
 boot()
 {
 	local config=$1 commands=$2 log=$3 status=0
@@ -185,7 +186,7 @@ boot()
 		need qemu-system-x86
 		# microvm: the one machine on which a kernel without ACPI has all CPUs
 		# shellcheck disable=SC2086
-		timeout --foreground -k 10 "$timeout" qemu-system-x86_64 -nodefaults -display none \
+		timeout --foreground -k 10 "$timeout" "${QEMU:-qemu-system-x86_64}" -nodefaults -display none \
 			-M microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=on \
 			-no-reboot -serial stdio -cpu max -m "$mem" -smp "$cpus" \
 			${QEMU_OPTIONS:--accel tcg,thread=multi} \
@@ -198,6 +199,42 @@ boot()
 	sed -i 's/\r$//' "$log"
 	status=$(sed -n 's/^zsmalloc-guest: status=//p' "$log")
 	return "${status:-2}"
+}
+
+# need_qemu_plugins: sets QEMU_PLUGINS to a QEMU whose plugins can read registers
+# (10 or newer), and QEMU_DATA to options for it: the system's, or that of a newer
+# release, unpacked in $BUILD/qemu
+# shellcheck disable=SC2034 # used by scripts/profile
+need_qemu_plugins()
+{
+	local dir=$BUILD/qemu version missing deb
+
+	need qemu-system-x86
+	QEMU_PLUGINS=qemu-system-x86_64 QEMU_DATA=''
+	version=$(qemu-system-x86_64 --version | sed -n 's/.*version \([0-9]*\)\..*/\1/p')
+	((version < 10)) || return 0
+
+	if [[ ! -x $dir/usr/bin/qemu-system-x86_64 ]]; then
+		say "fetching QEMU 10 from the distribution"
+		apt_private
+		rm -rf "$dir.new"
+		mkdir -p "$dir.new"
+		(
+			cd "$dir.new"
+			APT_CONFIG=$BUILD/apt/apt.conf apt-get download -q \
+				qemu-system-{x86,arm,common,data}/bookworm-backports
+			for deb in *.deb; do
+				dpkg-deb -x "$deb" .
+			done
+			rm ./*.deb
+		) >"$BUILD/qemu.log" 2>&1 || die_log "$BUILD/qemu.log" "no QEMU 10"
+		rm -rf "$dir"
+		mv -T "$dir.new" "$dir"
+	fi
+	missing=$(ldd "$dir/usr/bin/qemu-system-x86_64" | awk '/not found/ { print $1 }')
+	[[ -z $missing ]] || die "QEMU 10 needs libraries: ${missing//$'\n'/ }"
+	QEMU_PLUGINS=$dir/usr/bin/qemu-system-x86_64
+	QEMU_DATA="-L $dir/usr/share/qemu"
 }
 
 # kernel_reports LOG: what the kernel complained about; as grep, fails with 1 if

@@ -183,7 +183,7 @@ check_apply_interrupted()
 	none=0 whole=0
 	git_tree "$GIT_TREE"
 	before=$(git_state "$GIT_TREE")
-	for delay in write 0.1 0.3 0.5 0.7 0.8 0.9 1 1.1 1.2 1.4 1.6 3 10; do
+	for delay in write 0.3 0.6 0.9 1.2 10; do
 		git_tree "$GIT_TREE"
 		if [[ $delay == write ]]; then
 			interrupt_at_checkout

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Several kernels side by side, one column each: what scripts that measure share.
+# Needs common.sh, source.sh, series.sh, kernel.sh.
+
+# kernel_names LIST: sets NAMES to the kernels that the user wants as columns
+kernel_names()
+{
+	local k
+
+	PATCHES=$(series_patches "$SERIES_VERSION" | wc -l)
+	IFS=, read -ra NAMES <<<"$1"
+	for k in "${NAMES[@]}"; do
+		[[ $k =~ ^(base|series|7\.3)$ || ($k =~ ^[1-9][0-9]*$ && $k -le $PATCHES) ]] ||
+			die "--kernels takes base, series, 7.3 or a patch from 1 to $PATCHES, not '$k'"
+	done
+}
+
+# build_kernels CONFIG: builds NAMES; sets IMAGES. The series is checked out then.
+declare -A IMAGES
+build_kernels()
+{
+	local k
+
+	for k in "${NAMES[@]}"; do
+		if [[ $k == 7.3 ]]; then
+			kernel_source 7.3
+			kernel_image "$1" pristine
+		else
+			kernel_source "$SERIES_VERSION"
+			series_checkout
+			case $k in
+			base) kernel_image "$1" pristine ;;
+			series) kernel_image "$1" "$TIP" ;;
+			*) kernel_image "$1" "$TIP~$((PATCHES - k))" ;;
+			esac
+		fi
+		# shellcheck disable=SC2034,SC2153 # used by callers; set by kernel_image
+		IMAGES[$k]=$IMAGE
+	done
+	kernel_source "$SERIES_VERSION"
+	series_checkout
+}
+
+# column_text: fields divided by | as aligned columns
+column_text()
+{
+	awk -F'|' '{ for (i = 1; i <= NF; i++) { f[NR, i] = $i; if (length($i) > w[i]) w[i] = length($i) } }
+		END { for (r = 1; r <= NR; r++) {
+			line = ""
+			for (i = 1; i <= NF; i++) line = line sprintf("%-*s  ", w[i], f[r, i])
+			sub(/ +$/, "", line); print line } }'
+}
+
+# conditions COMMAND EMULATOR OPTIONS RUNS: under which figures were measured
+conditions()
+{
+	cat <<-EOF
+		command   $1
+		date      $(date -u +%Y-%m-%d)
+		kernel    Linux $(kernel_release "$KERNEL"), scripts/config/user.config
+		series    $PATCHES patches, code $(series_code)
+		compiler  $(gcc --version | head -n 1)
+		emulator  $2
+		options   $3
+		host      $(nproc) CPUs, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sed -n 1p)
+		runs      $4
+	EOF
+}
