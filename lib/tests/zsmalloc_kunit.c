@@ -5,7 +5,8 @@
  * - zsmalloc_obj: the layout of obj values (mm/zsmalloc_obj.h), with the
  *   parameters of many architectures, not only of the one built for.
  *
- * - zsmalloc: the allocator, through its public interface alone.
+ * - zsmalloc: the allocator, through its public interface; only for those zspages
+ *   that wait to be freed, the tests look at pages.
  */
 #include <kunit/resource.h>
 #include <kunit/test.h>
@@ -20,12 +21,16 @@
 #include <linux/kthread.h>
 #include <linux/math.h>
 #include <linux/minmax.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/numa.h>
+#include <linux/page-flags.h>
+#include <linux/pagemap.h>
 #include <linux/prandom.h>
 #include <linux/scatterlist.h>
 #include <linux/sched.h>
 #include <linux/sched/task.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -489,8 +494,8 @@ static struct kunit_suite obj_test_suite = {
 #define ZT_NR_STEADY_OBJS	16
 
 /*
- * An emptied zspage whose pages are locked by somebody is freed later, by a work
- * item. So long to wait for it is far more than it takes on a busy machine.
+ * An emptied zspage is freed later, by a worker. So long to wait for it is far more
+ * than it takes on a busy machine.
  */
 #define ZT_WAIT_US		(10 * USEC_PER_SEC)
 #define ZT_POLL_US		(5 * USEC_PER_MSEC)
@@ -1113,6 +1118,199 @@ static void zt_destroy_pool(void *data)
 }
 
 /*
+ * Empty zspages that wait for the worker. An object of PAGE_SIZE has a zspage and
+ * a page to itself, and the page says that it is of zsmalloc until it is free. So
+ * the pages that wait can be counted, from outside.
+ *
+ * The worker stops at a zspage with a locked page. What gets empty after that
+ * stays on the list, unless somebody else frees it.
+ */
+
+/* The bound and the delay that Documentation/mm/zsmalloc.rst promises */
+#define ZT_MAX_PENDING		(SZ_8M >> PAGE_SHIFT)
+#define ZT_DELAY_US		(10 * USEC_PER_MSEC)
+
+/* With pages of 4 KB, less than makes the worker start before the delay is over */
+#define ZT_NR_FEW		32
+
+struct zt_pages {
+	struct zt_set *set;
+	/* Of each object in @set, also when it is free */
+	struct page **pages;
+};
+
+static void zt_kvfree(void *data)
+{
+	kvfree(data);
+}
+
+static struct page *zt_obj_page(struct zs_pool *pool, const struct zt_obj *obj)
+{
+	struct scatterlist sg[2];
+	struct page *page;
+
+	zs_obj_read_sg_begin(pool, obj->handle, sg, obj->size);
+	page = sg_page(sg);
+	zs_obj_read_sg_end(pool, obj->handle);
+	return page;
+}
+
+/* @nr objects of PAGE_SIZE */
+static struct zt_pages *zt_create_pages(struct kunit *test, struct zs_pool *pool,
+					unsigned int nr)
+{
+	struct zt_user *user = zt_create_user(test);
+	struct zt_pages *p = kunit_kzalloc(test, sizeof(*p), GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	user->pool = pool;
+	p->set = zt_create_set(test, nr);
+	p->set->pool = pool;
+	p->pages = kvcalloc(nr, sizeof(*p->pages), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, p->pages);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, zt_kvfree, p->pages), 0);
+
+	for (i = 0; i < nr; i++) {
+		struct zt_obj *obj = &p->set->objs[i];
+
+		KUNIT_ASSERT_EQ(test, zt_malloc(user, obj, PAGE_SIZE), 0);
+		p->pages[i] = zt_obj_page(user->pool, obj);
+		cond_resched();
+	}
+	KUNIT_ASSERT_EQ(test, zs_get_total_pages(user->pool), nr);
+	return p;
+}
+
+static void zt_free_pages(struct zt_pages *p, unsigned int first, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = first; i < first + nr; i++)
+		zt_free(p->set->pool, &p->set->objs[i]);
+}
+
+/* Pages that are still zsmalloc's */
+static unsigned int zt_count_pages(struct zt_pages *p)
+{
+	unsigned int i, count = 0;
+
+	for (i = 0; i < p->set->nr; i++)
+		count += !!PageZsmalloc(p->pages[i]);
+	return count;
+}
+
+static bool zt_count_falls_to_0(struct zt_pages *p, u64 timeout_us)
+{
+	unsigned int count;
+
+	return !read_poll_timeout(zt_count_pages, count, !count, ZT_POLL_US,
+				  timeout_us, false, p);
+}
+
+static void zt_unlock_page(void *page)
+{
+	unlock_page(page);
+}
+
+/* Free the first object with its page locked, until the worker waits for that */
+static void zt_stop_worker(struct kunit *test, struct zt_pages *p)
+{
+	struct zt_obj *obj = &p->set->objs[0];
+	struct page *page;
+	int count;
+
+	/* It may migrate until it is locked */
+	for (;;) {
+		page = zt_obj_page(p->set->pool, obj);
+		lock_page(page);
+		if (page == zt_obj_page(p->set->pool, obj))
+			break;
+		unlock_page(page);
+	}
+	p->pages[0] = page;
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, zt_unlock_page, page), 0);
+	zt_free_pages(p, 0, 1);
+	/* Who waits for a page lock has a reference */
+	KUNIT_ASSERT_EQ_MSG(test, read_poll_timeout(page_count, count, count > 1,
+						    ZT_POLL_US, ZT_WAIT_US, false, page),
+			    0, "the worker does not come for the locked page");
+	KUNIT_ASSERT_TRUE(test, PageZsmalloc(page));
+}
+
+static void zt_let_worker_go(struct kunit *test, struct zt_pages *p)
+{
+	kunit_release_action(test, zt_unlock_page, p->pages[0]);
+	KUNIT_EXPECT_TRUE_MSG(test, zt_count_falls_to_0(p, ZT_WAIT_US),
+			      "%u pages left", zt_count_pages(p));
+}
+
+/*
+ * Above the bound, who frees objects frees the pages too. Meanwhile nothing of
+ * what waits counts as used, so that a full pool can be filled again.
+ */
+static void zt_test_pending_bound(struct kunit *test)
+{
+	const unsigned int nr = 3 * ZT_MAX_PENDING;
+	struct zt_pages *p = zt_create_pages(test, test->priv, nr);
+	unsigned int count;
+
+	zt_stop_worker(test, p);
+	zt_free_pages(p, 1, nr - 1);
+	count = zt_count_pages(p);
+
+	KUNIT_EXPECT_EQ(test, zs_get_total_pages(p->set->pool), 0);
+	KUNIT_EXPECT_LE(test, count, ZT_MAX_PENDING + 1);
+	/* And below it they don't, but for the first in each jiffy */
+	KUNIT_EXPECT_GE(test, count, ZT_MAX_PENDING / 2);
+	zt_let_worker_go(test, p);
+}
+
+/* Few pages are freed too, and soon: a hundred times the delay is never late */
+static void zt_test_pending_delay(struct kunit *test)
+{
+	struct zt_pages *p = zt_create_pages(test, test->priv, ZT_NR_FEW);
+
+	zt_free_pages(p, 0, ZT_NR_FEW);
+	KUNIT_EXPECT_EQ(test, zs_get_total_pages(p->set->pool), 0);
+	KUNIT_EXPECT_TRUE_MSG(test, zt_count_falls_to_0(p, 100 * ZT_DELAY_US),
+			      "%u pages left", zt_count_pages(p));
+}
+
+/* zs_compact() frees what waits, but for the locked page */
+static void zt_test_pending_compact(struct kunit *test)
+{
+	struct zt_pages *p = zt_create_pages(test, test->priv, ZT_NR_FEW);
+
+	zt_stop_worker(test, p);
+	zt_free_pages(p, 1, ZT_NR_FEW - 1);
+	KUNIT_EXPECT_GT(test, zt_count_pages(p), 1);
+	zs_compact(p->set->pool);
+	KUNIT_EXPECT_LE(test, zt_count_pages(p), 1);
+	zt_let_worker_go(test, p);
+}
+
+/* A pool takes what waits along */
+static void zt_test_pending_destroy(struct kunit *test)
+{
+	struct zs_pool *pool = zs_create_pool("kunit-pending");
+	struct zt_pages *p;
+	unsigned int count;
+
+	KUNIT_ASSERT_NOT_NULL(test, pool);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, zt_destroy_pool, pool), 0);
+	p = zt_create_pages(test, pool, ZT_NR_FEW);
+
+	zt_free_pages(p, 0, ZT_NR_FEW);
+	count = zt_count_pages(p);
+	kunit_release_action(test, zt_destroy_pool, pool);
+	KUNIT_EXPECT_EQ(test, zt_count_pages(p), 0);
+	/* Or it was for nothing: the worker can be that fast */
+	if (!count)
+		kunit_skip(test, "nothing waited when the pool was destroyed");
+}
+
+/*
  * The pool is destroyed by an action rather than by an exit function, as that
  * would be called before the actions that stop threads and free objects.
  */
@@ -1135,6 +1333,10 @@ static struct kunit_case zt_cases[] = {
 	KUNIT_CASE(zt_test_reuse),
 	KUNIT_CASE(zt_test_bad_sizes),
 	KUNIT_CASE(zt_test_bad_handles),
+	KUNIT_CASE(zt_test_pending_bound),
+	KUNIT_CASE(zt_test_pending_delay),
+	KUNIT_CASE(zt_test_pending_compact),
+	KUNIT_CASE(zt_test_pending_destroy),
 	KUNIT_CASE_PARAM_ATTR(zt_test_concurrent_own, zt_sizes_gen_params,
 			      zt_slow),
 	KUNIT_CASE_PARAM_ATTR(zt_test_concurrent_shared, zt_sizes_gen_params,

@@ -14,6 +14,16 @@ kernel_names()
 		[[ $k =~ ^(base|series|7\.3)$ || ($k =~ ^[1-9][0-9]*$ && $k -le $PATCHES) ]] ||
 			die "--kernels takes base, series, 7.3 or a patch from 1 to $PATCHES, not '$k'"
 	done
+	no_twice "--kernels" "$1"
+}
+
+# no_twice OPTION LIST: nothing is in the list more than once
+no_twice()
+{
+	local twice
+
+	twice=$(tr , '\n' <<<"$2" | sort | uniq -d | sed -n 1p)
+	[[ -z $twice ]] || die "$1 has $twice twice"
 }
 
 # build_kernels CONFIG: builds NAMES; sets IMAGES. The series is checked out then.
@@ -52,18 +62,17 @@ column_text()
 			sub(/ +$/, "", line); print line } }'
 }
 
-# conditions COMMAND EMULATOR OPTIONS RUNS: under which figures were measured
+# conditions COMMAND CONFIG EMULATOR OPTIONS: under which figures were measured
 conditions()
 {
 	cat <<-EOF
 		command   $1
 		date      $(date -u +%Y-%m-%d)
-		kernel    Linux $(kernel_release "$KERNEL"), scripts/config/user.config
+		kernel    Linux $(kernel_release "$KERNEL"), scripts/config/$2.config
 		series    $PATCHES patches, code $(series_code)
 		compiler  $(gcc --version | head -n 1)
-		emulator  $2
-		options   $3
+		emulator  $3
+		options   $4
 		host      $(nproc) CPUs, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sed -n 1p)
-		runs      $4
 	EOF
 }

@@ -100,8 +100,6 @@ take_lock()
 	mkdir -p "$BUILD"
 	exec 9>"$BUILD/.lock"
 	flock -w 10 9 || die "another script is using $BUILD; wait, or set BUILD to another folder"
-	# what an interrupted script left
-	rm -rf "$BUILD"/initramfs.*
 	export BUILD_LOCKED=$BUILD
 }
 

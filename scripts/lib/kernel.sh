@@ -31,7 +31,7 @@ kernel_make()
 	local config=$1 arch=x86_64
 
 	shift
-	[[ $config == um ]] && arch=um
+	[[ $config == um* ]] && arch=um
 	[[ $config == i386 ]] && arch=i386
 	make -C "$KERNEL" -j"$JOBS" ARCH="$arch" O="$BUILD/obj/$config-${KERNEL##*/}" "$@"
 }
@@ -53,7 +53,7 @@ configure()
 	mkdir -p "$obj"
 	frag=$obj/fragment
 	config_text "$config" >"$frag"
-	if [[ $config == um ]]; then
+	if [[ $config == um* ]]; then
 		cp "$frag" "$obj/.config"
 		kernel_make "$config" olddefconfig
 	else
@@ -95,7 +95,7 @@ kernel_image()
 	configure "$config"
 	obj=$BUILD/obj/$config-${KERNEL##*/}
 	log=$obj/build.log
-	if [[ $config == um ]]; then
+	if [[ $config == um* ]]; then
 		targets=linux file=linux
 	else
 		targets=bzImage file=arch/x86/boot/bzImage
@@ -159,6 +159,12 @@ initramfs()
 	rm -r "$dir"
 }
 
+# boot_cleanup: what a boot that was stopped left
+boot_cleanup()
+{
+	rm -rf "$BUILD"/initramfs.*
+}
+
 # tsc_khz: the rate of a guest's time stamp counter. A guest can't find it out:
 # it would compare two clocks on CPUs that stop whenever the host has other work.
 tsc_khz()
@@ -178,7 +184,7 @@ boot()
 
 	initramfs "$IMAGE" "$commands"
 	mkdir -p "$(dirname "$log")"
-	if [[ $config == um ]]; then
+	if [[ $config == um* ]]; then
 		timeout --foreground -k 10 "$timeout" "$IMAGE/kernel" mem="$mem" initrd="$INITRAMFS" \
 			seccomp=on ncpus="$cpus" con=null con0=null,fd:1 panic=-1 \
 			loglevel=5 >"$log" 2>&1 </dev/null || true

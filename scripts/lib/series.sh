@@ -151,7 +151,7 @@ commit_to_patch()
 		--name-only --no-commit-id "$commit")
 	git -C "$repo" format-patch -1 --stdout --zero-commit --no-signature --stat \
 		--no-renames --no-base --no-attach --no-cover-letter --no-encode-email-headers \
-		-N --no-to --no-cc --no-thread --subject-prefix=PATCH "$commit" |
+		-N --no-to --no-cc --no-thread --no-signoff --subject-prefix=PATCH "$commit" |
 		awk -v added="${added[*]}" '
 			/^$/ && !header { n = split(added, f, " ")
 				for (i = 1; i <= n; i++) print "New-file: " f[i]
@@ -163,11 +163,11 @@ commit_to_patch()
 		-U3 --diff-algorithm=myers "$commit"
 }
 
-# series_code: a name for what the series does, other than document and test: the
-# same for the same code, on any 7.2.x
+# series_code: a name for what the series does to the kernel itself: the same for
+# the same code, on any 7.2.x
 series_code()
 {
-	git -C "$KERNEL" diff pristine "$TIP" -- . ':!Documentation' ':!MAINTAINERS' ':!lib' |
+	git -C "$KERNEL" diff pristine "$TIP" -- . ':!Documentation' ':!MAINTAINERS' ':!lib' ':!tools' |
 		git patch-id --stable | cut -c1-12
 }
 

@@ -100,7 +100,7 @@ check_apply_plain()
 
 	plain_tree plain
 	before=$(state_of plain)
-	"$APPLY" --check plain
+	HOME=$PWD "$APPLY" --check plain # git does not know who this is
 	[[ $before == "$(state_of plain)" ]]
 	"$APPLY" plain
 	same_as_series plain
@@ -242,7 +242,8 @@ check_export()
 	never grep -E '\*\*\* (SUBJECT|BLURB)' mails/0000-*
 	never grep '^Signed-off-by:' mails/*.patch
 	git_tree "$GIT_TREE"
-	git -C "$GIT_TREE" am -q "$PWD"/mails/000[1-9]-*.patch
+	# shellcheck disable=SC2046 # names without blanks
+	git -C "$GIT_TREE" am -q $(find "$PWD/mails" -name '*.patch' ! -name '0000-*' | sort)
 	[[ $(git -C "$GIT_TREE" rev-parse "HEAD^{tree}") == $(git -C "$KERNEL" rev-parse "$TIP^{tree}") ]]
 	git_tree "$GIT_TREE"
 
@@ -252,7 +253,7 @@ check_export()
 		"$ROOT/scripts/export" "$SERIES_VERSION" --signoff -v 2 -o signed
 	ours=$(grep -lx 'Signed-off-by: Some Sender <sender@localhost>' signed/*.patch | wc -l)
 	[[ $ours == $((mails - 1)) ]]
-	grep -q '^Subject: \[PATCH v2 1/' signed/*0001-*
+	grep -qE '^Subject: \[PATCH v2 0*1/' signed/*0001-*
 }
 
 # A round trip changes nothing, and a change comes back as it was made
@@ -298,10 +299,10 @@ check_tree()
 	# what patches can't carry is refused
 	git -C "$tree" mv mm/zsmalloc_new.c mm/zsmalloc_other.c
 	git -C "$tree" commit -q -m 'mm/zsmalloc: rename a file' -m 'That the commit before adds.'
-	refuses 'nothing is saved' "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
+	refuses 'removed or renamed' "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
 	git -C "$tree" reset -q --hard HEAD~1
 	git -C "$tree" commit -q --allow-empty -m 'mm/zsmalloc: a line' -m 'above' -m '---' -m 'below'
-	refuses 'nothing is saved' "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
+	refuses "a line '---'" "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
 	git -C "$tree" reset -q --hard HEAD~1
 
 	git -C "$tree" reset -q --hard HEAD~1
@@ -319,7 +320,9 @@ check_checkpatch()
 	git -C "$KERNEL" format-patch -q -o "$PWD/mails" "pristine..$TIP"
 	checkout "$TIP"
 	for mail in "$PWD"/mails/*.patch; do
+		# whether MAINTAINERS has all files is for check_maintainers
 		perl "$KERNEL/scripts/checkpatch.pl" --root="$KERNEL" --strict --no-signoff \
+			--ignore FILE_PATH_CHANGES \
 			--codespell --codespellfile="$words" --show-types "$mail" >out 2>&1 || { cat out; bad=1; }
 		grep -qE 'total: 0 errors, 0 warnings(, 0 checks)?,' out || bad=1
 	done

@@ -8,43 +8,24 @@
  * processes at the same time all the memory of the pool has been given back.
  * They also measure how long that munmap() takes, but never judge the time:
  * each measurement is one "# zsmalloc-munmap: key=value ..." line.
- *
- * The processes of one run:
- *
- *   main        runs the harness
- *   watcher     child of main, owner of the zram device
- *   test        child of the harness, one for each test
- *   worker      child of a test, has the memory which is swapped out
- *
- * The device must go away however the run ends. All but the watcher hold the
- * write end of a pipe, the lifeline. Its end of file tells the watcher that
- * nobody is left who could use the device, even when they were all killed.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/swap.h>
-#include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
+#include "zram_device.h"
 
-#define ZRAM_CONTROL		"/sys/class/zram-control"
-#define ZRAM_ALGORITHM		"lzo-rle"
 #define COMPACT_MEMORY		"/proc/sys/vm/compact_memory"
 
 #define BIT_ULL(nr)		(1ULL << (nr))
@@ -56,50 +37,13 @@
 #define PM_SWAP			BIT_ULL(62)
 #define PAGEMAP_BATCH		512
 
-#define NSEC_PER_SEC		1000000000ULL
-
-/* Generous, as the tests also run on emulated machines. */
-#define TEST_TIMEOUT_SEC	300
-#define FREE_TIMEOUT_NS		(10 * NSEC_PER_SEC)
 #define PAGEOUT_TRIES		20
-#define REMOVE_TRIES		100
-#define RETRY_USEC		100000
-#define FREE_POLL_USEC		200
 
 /* Of a worker's pages, one in so many is read back before the measurement. */
 #define SAMPLE_STEP		64
 
 /* What follows the random bytes of a page. Not 0: that could be a lost page. */
 #define FILLER			0x5a5a5a5a5a5a5a5aULL
-
-/* The swap header as of include/linux/swap.h, which is not in uapi. */
-struct swap_info {
-	char bootbits[1024];
-	unsigned int version;
-	unsigned int last_page;
-	unsigned int nr_badpages;
-};
-
-static const char swap_magic[] = "SWAPSPACE2";
-
-struct mm_stat {
-	char line[160];
-	unsigned long long orig;
-	unsigned long long used;
-};
-
-/* The device; shared, as the watcher sets it up and the tests look at it. */
-struct device {
-	int id;
-	char node[64];
-	bool node_made;
-	bool module_loaded;
-	bool swap_on;
-	struct mm_stat empty;
-	pid_t test_group;
-	int verdict;
-	char reason[256];
-};
 
 struct worker {
 	pid_t pid;
@@ -131,138 +75,11 @@ static bool procs_asked[MAX_PROCS + 1] = {
 static size_t region_size = 64UL << 20;
 static unsigned long long base_seed = 1;
 
-static size_t page_size;
 static size_t nr_pages;
-static unsigned long long *scratch_page;
-
-static struct device *dev;
-static pid_t main_pid;
-static pid_t watcher_pid;
-static int lifeline;
-
-static unsigned long long now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
-}
-
-/* Emulated machines may have nothing but the timer tick: say so. */
-static unsigned long long clock_res_ns(void)
-{
-	struct timespec ts;
-
-	clock_getres(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
-}
-
-static void *map_shared(size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static int read_file(const char *path, char *buf, size_t size)
-{
-	int fd = open(path, O_RDONLY);
-	ssize_t len;
-
-	if (fd < 0)
-		return -errno;
-	len = read(fd, buf, size - 1);
-	if (len < 0)
-		len = -errno;
-	else
-		buf[len] = '\0';
-	close(fd);
-	return len;
-}
-
-static int write_file(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, value, strlen(value)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
-static const char *device_attr(const char *name)
-{
-	static char path[96];
-
-	snprintf(path, sizeof(path), "/sys/block/zram%d/%s", dev->id, name);
-	return path;
-}
-
-static bool read_mm_stat(struct mm_stat *stat)
-{
-	if (read_file(device_attr("mm_stat"), stat->line,
-		      sizeof(stat->line)) < 0)
-		return false;
-	stat->line[strcspn(stat->line, "\n")] = '\0';
-	return sscanf(stat->line, "%llu %*u %llu",
-		      &stat->orig, &stat->used) == 2;
-}
 
 /*
- * The device: all of this runs in the watcher.
+ * The device is a swap device.
  */
-
-static bool __printf(2, 3) verdict(int code, const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(dev->reason, sizeof(dev->reason), fmt, args);
-	va_end(args);
-	dev->verdict = code;
-	return false;
-}
-
-static bool kernel_supported(void)
-{
-	if (access("/proc/swaps", R_OK))
-		return verdict(KSFT_SKIP, "no swap, CONFIG_SWAP is needed");
-	if (access("/proc/self/pagemap", R_OK))
-		return verdict(KSFT_SKIP,
-			       "no pagemap, CONFIG_PROC_PAGE_MONITOR is needed");
-	if (!access(ZRAM_CONTROL, X_OK))
-		return true;
-
-	/* No devices but ours, so that nothing is left when it is removed. */
-	if (system("modprobe -q zram num_devices=0 >/dev/null 2>&1") ||
-	    access(ZRAM_CONTROL, X_OK))
-		return verdict(KSFT_SKIP, "no zram, CONFIG_ZRAM is needed");
-	dev->module_loaded = true;
-	return true;
-}
-
-static bool device_add(void)
-{
-	char buf[128];
-	int ret;
-
-	ret = read_file(ZRAM_CONTROL "/hot_add", buf, sizeof(buf));
-	if (ret < 0)
-		return verdict(KSFT_FAIL, "hot_add: %s", strerror(-ret));
-	dev->id = atoi(buf);
-
-	ret = read_file(device_attr("comp_algorithm"), buf, sizeof(buf));
-	if (ret < 0)
-		return verdict(KSFT_FAIL, "comp_algorithm: %s", strerror(-ret));
-	if (!strstr(buf, ZRAM_ALGORITHM))
-		return verdict(KSFT_SKIP, "zram has no " ZRAM_ALGORITHM
-			       ", CONFIG_ZRAM_BACKEND_LZO is needed");
-	return true;
-}
 
 /* Twice what the tests use: swap is handed out to each CPU in clusters. */
 static unsigned long long device_size(void)
@@ -276,64 +93,6 @@ static unsigned long long device_size(void)
 	return 2ULL * most * region_size;
 }
 
-static bool device_configure(void)
-{
-	char buf[32];
-	int ret;
-
-	ret = write_file(device_attr("comp_algorithm"), ZRAM_ALGORITHM);
-	if (ret)
-		return verdict(KSFT_FAIL, "comp_algorithm: %s", strerror(-ret));
-	snprintf(buf, sizeof(buf), "%llu", device_size());
-	ret = write_file(device_attr("disksize"), buf);
-	if (ret)
-		return verdict(KSFT_FAIL, "disksize: %s", strerror(-ret));
-	return true;
-}
-
-/* devtmpfs makes the node, but need not be mounted. */
-static bool device_find_node(void)
-{
-	unsigned int major, minor;
-	char buf[32];
-
-	snprintf(dev->node, sizeof(dev->node), "/dev/zram%d", dev->id);
-	if (!access(dev->node, F_OK))
-		return true;
-
-	if (read_file(device_attr("dev"), buf, sizeof(buf)) < 0 ||
-	    sscanf(buf, "%u:%u", &major, &minor) != 2)
-		return verdict(KSFT_FAIL, "no device number of zram%d", dev->id);
-	if (mknod(dev->node, S_IFBLK | 0600, makedev(major, minor)))
-		return verdict(KSFT_FAIL, "mknod %s: %s", dev->node,
-			       strerror(errno));
-	dev->node_made = true;
-	return true;
-}
-
-static bool device_write_header(void)
-{
-	size_t magic_len = strlen(swap_magic);
-	struct swap_info info = {
-		.version = 1,
-		.last_page = device_size() / page_size - 1,
-	};
-	char *page = (char *)scratch_page;
-	bool written;
-	int fd;
-
-	memset(page, 0, page_size);
-	memcpy(page, &info, sizeof(info));
-	memcpy(page + page_size - magic_len, swap_magic, magic_len);
-
-	fd = open(dev->node, O_WRONLY);
-	if (fd < 0)
-		return verdict(KSFT_FAIL, "%s: %s", dev->node, strerror(errno));
-	written = write(fd, page, page_size) == (ssize_t)page_size && !fsync(fd);
-	close(fd);
-	return written || verdict(KSFT_FAIL, "no swap header could be written");
-}
-
 static bool device_swapon(void)
 {
 	/* The highest priority there is, to come before any other swap. */
@@ -343,167 +102,14 @@ static bool device_swapon(void)
 	return read_mm_stat(&dev->empty) || verdict(KSFT_FAIL, "no mm_stat");
 }
 
-static void device_setup(void)
+static bool device_use(void)
 {
-	if (kernel_supported() && device_add() && device_configure() &&
-	    device_find_node() && device_write_header() && device_swapon())
-		dev->verdict = KSFT_PASS;
-}
-
-/* Others, udev for one, may have the device open for a moment. */
-static bool device_hot_remove(void)
-{
-	char buf[16];
-	int ret = -EBUSY;
-
-	snprintf(buf, sizeof(buf), "%d", dev->id);
-	for (int i = 0; i < REMOVE_TRIES && ret == -EBUSY; i++) {
-		if (i)
-			usleep(RETRY_USEC);
-		ret = write_file(ZRAM_CONTROL "/hot_remove", buf);
-	}
-	if (ret)
-		ksft_print_msg("hot_remove of zram%d: %s\n", dev->id,
-			       strerror(-ret));
-	return !ret;
-}
-
-/* Undo as much of device_setup() as was done. Removal implies a reset. */
-static bool device_teardown(void)
-{
-	bool removed = true;
-
-	if (dev->swap_on && swapoff(dev->node))
-		ksft_print_msg("swapoff %s: %s\n", dev->node, strerror(errno));
-	if (dev->id >= 0)
-		removed = device_hot_remove();
-	if (dev->node_made)
-		unlink(dev->node);
-	if (dev->module_loaded && system("modprobe -q -r zram"))
-		ksft_print_msg("zram is still loaded\n");
-	return removed;
-}
-
-/*
- * The watcher.
- */
-
-static bool lifeline_held(int fd)
-{
-	struct pollfd pfd = { .fd = fd, .events = POLLIN };
-	char c;
-
-	return poll(&pfd, 1, 10) <= 0 || read(fd, &c, 1) != 0;
-}
-
-/*
- * Until nobody holds the lifeline. A byte in it is main's request to end the
- * test which is running. Do that as well when main was killed: its tests are
- * in process groups of their own and would go on.
- */
-static void watch(int fd, int main_pidfd)
-{
-	struct pollfd pfds[] = {
-		{ .fd = fd, .events = POLLIN },
-		{ .fd = main_pidfd, .events = POLLIN },
-	};
-
-	poll(pfds, ARRAY_SIZE(pfds), -1);
-	while (lifeline_held(fd)) {
-		/* Once: it is 0 between tests, and that would mean our own group. */
-		pid_t group = __atomic_load_n(&dev->test_group, __ATOMIC_RELAXED);
-
-		if (group)
-			kill(-group, SIGKILL);
-	}
-}
-
-static void __noreturn watcher_run(int fd, int ready_fd, int main_pidfd)
-{
-	sigset_t all;
-
-	/* What ends the tests must not end the watcher. */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	setsid();
-
-	device_setup();
-	close(ready_fd);
-	watch(fd, main_pidfd);
-	_exit(device_teardown() ? KSFT_PASS : KSFT_FAIL);
-}
-
-/* Normal end of main. */
-static void watcher_finish(void)
-{
-	int status;
-
-	if (getpid() != main_pid)
-		return;
-	close(lifeline);
-	if (waitpid(watcher_pid, &status, 0) == watcher_pid && !status)
-		return;
-	ksft_print_msg("the zram device was not removed\n");
-	fflush(NULL);
-	_exit(KSFT_FAIL);
-}
-
-/* End of main by a signal: only return when the device is gone. */
-static void watcher_interrupt(int sig)
-{
-	if (getpid() == main_pid && write(lifeline, "", 1) == 1) {
-		close(lifeline);
-		waitpid(watcher_pid, NULL, 0);
-	}
-	signal(sig, SIG_DFL);
-	raise(sig);
-}
-
-static void watcher_start(void)
-{
-	int main_pidfd = syscall(__NR_pidfd_open, getpid(), 0);
-	int life[2], ready[2];
-	char c;
-
-	main_pid = getpid();
-	if (main_pidfd < 0 || pipe(life) || pipe(ready))
-		ksft_exit_fail_perror("watcher");
-
-	watcher_pid = fork();
-	if (watcher_pid < 0)
-		ksft_exit_fail_perror("fork");
-	if (!watcher_pid) {
-		close(life[1]);
-		close(ready[0]);
-		watcher_run(life[0], ready[1], main_pidfd);
-	}
-	close(life[0]);
-	close(ready[1]);
-	close(main_pidfd);
-	lifeline = life[1];
-
-	signal(SIGINT, watcher_interrupt);
-	signal(SIGTERM, watcher_interrupt);
-	signal(SIGHUP, watcher_interrupt);
-	atexit(watcher_finish);
-
-	/* There is nothing to read: end of file when the device is set up. */
-	if (read(ready[0], &c, 1) < 0)
-		ksft_exit_fail_perror("read");
-	close(ready[0]);
+	return device_write_header() && device_swapon();
 }
 
 /*
  * Memory and its contents.
  */
-
-static unsigned long long xorshift(unsigned long long *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 /*
  * The random part does not compress and the rest does, so its length decides
@@ -616,36 +222,6 @@ static bool stay_on_cpu(cpu_set_t *old)
 	       !sched_setaffinity(0, sizeof(here), &here);
 }
 
-/*
- * Statistics of the device.
- */
-
-static bool pool_restored(const struct mm_stat *before, const struct mm_stat *now)
-{
-	return now->orig == before->orig && now->used <= before->used;
-}
-
-/*
- * Memory of the pool may be freed some time after munmap() has returned, so
- * give it time to get back to how it was, and say when that was.
- */
-static bool wait_restored(const struct mm_stat *before, struct mm_stat *after,
-			  unsigned long long *when)
-{
-	unsigned long long deadline = now_ns() + FREE_TIMEOUT_NS;
-
-	for (;;) {
-		if (!read_mm_stat(after))
-			return false;
-		*when = now_ns();
-		if (pool_restored(before, after))
-			return true;
-		if (*when > deadline)
-			return false;
-		usleep(FREE_POLL_USEC);
-	}
-}
-
 static unsigned long long mem_available(void)
 {
 	char buf[4096];
@@ -712,14 +288,6 @@ static void __noreturn worker_run(struct worker *w, int report, int start)
 	_exit(KSFT_PASS);
 }
 
-static void die_with_parent(pid_t parent)
-{
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	/* There is no signal if the parent was gone before. */
-	if (getppid() != parent)
-		_exit(KSFT_FAIL);
-}
-
 static void worker_fork(struct __test_metadata *_metadata, struct worker *w,
 			const int start[2])
 {
@@ -776,13 +344,6 @@ static unsigned long long crew_start(struct crew *crew)
 	return now;
 }
 
-/* Make sure that the test ends with the run, whatever is killed. */
-static void test_setup(void)
-{
-	dev->test_group = getpgrp();
-	die_with_parent(dev->test_group);
-}
-
 static void crew_setup(struct __test_metadata *_metadata, struct crew *crew,
 		       int nr)
 {
@@ -834,14 +395,7 @@ static void compactor_fork(struct __test_metadata *_metadata, struct crew *crew)
 
 static unsigned long long pages_migrated(void)
 {
-	static const char name[] = "\npgmigrate_success ";
-	char buf[16384];
-	const char *line;
-
-	if (read_file("/proc/vmstat", buf, sizeof(buf)) < 0)
-		return 0;
-	line = strstr(buf, name);
-	return line ? strtoull(line + strlen(name), NULL, 10) : 0;
+	return read_vmstat("pgmigrate_success");
 }
 
 static void crew_teardown(struct crew *crew)
@@ -909,6 +463,9 @@ static void assert_freed(struct __test_metadata *_metadata, struct crew *crew,
 	ksft_print_msg("mm_stat after:  %s\n", after.line);
 	ASSERT_EQ(after.orig, crew->before.orig);
 	ASSERT_LE(after.used, crew->before.used);
+	ASSERT_TRUE(pool_restored(&crew->before, &after))
+		TH_LOG("%llu pages are still zsmalloc's, %llu before",
+		       after.zspages, crew->before.zspages);
 }
 
 FIXTURE(contents)
@@ -1028,6 +585,15 @@ FIXTURE_SETUP(munmap)
 FIXTURE_TEARDOWN(munmap)
 {
 	crew_teardown(&self->crew);
+}
+
+/* Emulated machines may have nothing but the timer tick: say so. */
+static unsigned long long clock_res_ns(void)
+{
+	struct timespec ts;
+
+	clock_getres(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
 static void report_times(struct crew *crew, unsigned long long start,
@@ -1170,35 +736,12 @@ static bool asks_for_help(char **argv)
 	return false;
 }
 
-static void prepare(void)
-{
-	page_size = sysconf(_SC_PAGESIZE);
-	nr_pages = region_size / page_size;
-	scratch_page = aligned_alloc(page_size, page_size);
-	dev = map_shared(sizeof(*dev));
-	if (!scratch_page || !dev)
-		ksft_exit_fail_perror("memory");
-	dev->id = -1;
-	verdict(KSFT_FAIL, "the watcher died");
-}
-
 int main(int argc, char **argv)
 {
 	argc = parse_options(argc, argv);
 	if (asks_for_help(argv))
 		return test_harness_run(argc, argv);
 
-	if (geteuid()) {
-		ksft_print_header();
-		ksft_exit_skip("root is needed\n");
-	}
-	prepare();
-	watcher_start();
-	if (dev->verdict == KSFT_PASS)
-		return test_harness_run(argc, argv);
-
-	ksft_print_header();
-	if (dev->verdict == KSFT_SKIP)
-		ksft_exit_skip("%s\n", dev->reason);
-	ksft_exit_fail_msg("%s\n", dev->reason);
+	nr_pages = region_size / sysconf(_SC_PAGESIZE);
+	return device_main(argc, argv);
 }

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What scripts/profile runs in the guest, with zram0 ready. Marks the beginning
+ * and the end of what is to be counted by personality(0xffffffff), which does
+ * nothing; see profile-plugin.c.
+ *
+ *   profile-guest munmap MB	zram0 is swap space
+ *   profile-guest churn MB N	zram0 is a block device of MB, written N times
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <unistd.h>
+
+#define PAGE		4096
+/* A page compresses to little more than the random bytes in it */
+#define RANDOM_MIN	64
+#define RANDOM_MAX	3000
+/* Different pages to write, so many bytes apart in size as two size classes */
+#define NR_PAGES	92
+
+static uint64_t state = 0x7a736d616c6c6f63;
+
+static uint64_t next_random(void)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return state;
+}
+
+static void fill_page(unsigned char *page, size_t len)
+{
+	size_t i;
+
+	memset(page, 0, PAGE);
+	for (i = 0; i < len; i++)
+		page[i] = next_random() >> 32;
+}
+
+static size_t random_len(void)
+{
+	return RANDOM_MIN + next_random() % (RANDOM_MAX - RANDOM_MIN + 1);
+}
+
+static void mark(void)
+{
+	personality(0xffffffff);
+}
+
+/* One of the figures in mm_stat: 0 orig_data_size, 2 mem_used_total */
+static unsigned long mm_stat(int column)
+{
+	unsigned long v[3];
+	FILE *f = fopen("/sys/block/zram0/mm_stat", "r");
+
+	if (!f || fscanf(f, "%lu %lu %lu", &v[0], &v[1], &v[2]) != 3)
+		errx(1, "mm_stat can't be read");
+	fclose(f);
+	return v[column];
+}
+
+static void run_munmap(size_t mb)
+{
+	size_t size = mb << 20, i;
+	unsigned long used;
+	unsigned char *p;
+
+	used = mm_stat(2);
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		err(1, "mmap");
+	if (madvise(p, size, MADV_NOHUGEPAGE))
+		err(1, "MADV_NOHUGEPAGE");
+	for (i = 0; i < size; i += PAGE)
+		fill_page(p + i, random_len());
+	for (i = 0; i < 100 && mm_stat(0) < size; i++) {
+		if (madvise(p, size, MADV_PAGEOUT))
+			err(1, "MADV_PAGEOUT");
+		usleep(20000);
+	}
+	if (mm_stat(0) < size)
+		errx(1, "only %lu bytes of %zu are in zram", mm_stat(0), size);
+
+	mark();
+	if (munmap(p, size))
+		err(1, "munmap");
+	mark();
+	/* No polling: that would count. This is long enough for any worker. */
+	usleep(1000000);
+	mark();
+	if (mm_stat(2) > used)
+		errx(1, "%lu bytes are not free after a second", mm_stat(2) - used);
+	printf("profile-guest: munmap pages=%zu\n", size / PAGE);
+}
+
+/*
+ * All blocks of the device are written in random order, pass after pass. Sizes of
+ * a pass differ from those of the pass before by half of the distance between the
+ * sizes, so their size classes do: zspages of the old classes get empty one at a
+ * time, between many other frees, while those of the new classes fill.
+ */
+static void write_pass(int fd, const unsigned char *pages, unsigned int *blocks,
+		       size_t nr, unsigned long n)
+{
+	size_t i;
+
+	for (i = nr - 1; i > 0; i--) {
+		size_t j = next_random() % (i + 1);
+		unsigned int tmp = blocks[i];
+
+		blocks[i] = blocks[j];
+		blocks[j] = tmp;
+	}
+	for (i = 0; i < nr; i++) {
+		size_t page = n % 2 + 2 * (next_random() % (NR_PAGES / 2));
+
+		if (pwrite(fd, pages + page * PAGE, PAGE, (off_t)blocks[i] * PAGE) != PAGE)
+			err(1, "pwrite");
+	}
+}
+
+static void run_churn(size_t mb, unsigned long passes)
+{
+	size_t nr = (mb << 20) / PAGE, i;
+	unsigned char *pages;
+	unsigned int *blocks;
+	int fd;
+
+	fd = open("/dev/zram0", O_RDWR | O_DIRECT);
+	if (fd < 0)
+		err(1, "/dev/zram0");
+	/* Made beforehand: their making would count */
+	pages = aligned_alloc(PAGE, NR_PAGES * PAGE);
+	blocks = calloc(nr, sizeof(*blocks));
+	if (!pages || !blocks)
+		errx(1, "out of memory");
+	for (i = 0; i < NR_PAGES; i++)
+		fill_page(pages + i * PAGE,
+			  RANDOM_MIN + i * (RANDOM_MAX - RANDOM_MIN) / (NR_PAGES - 1));
+	for (i = 0; i < nr; i++)
+		blocks[i] = i;
+	write_pass(fd, pages, blocks, nr, 0);
+	write_pass(fd, pages, blocks, nr, 1);
+
+	mark();
+	for (i = 0; i < passes; i++)
+		write_pass(fd, pages, blocks, nr, i);
+	usleep(1000000);
+	mark();
+	printf("profile-guest: churn writes=%zu\n", passes * nr);
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[1], "munmap"))
+		run_munmap(strtoul(argv[2], NULL, 0));
+	else if (argc == 4 && !strcmp(argv[1], "churn"))
+		run_churn(strtoul(argv[2], NULL, 0), strtoul(argv[3], NULL, 0));
+	else
+		errx(2, "usage: profile-guest munmap MB | churn MB N");
+	return 0;
+}

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Empty zspages are freed some time after their last object. Nobody who uses zram
+ * may notice: neither that a full device is still full when all was freed, nor a
+ * device that goes away meanwhile, nor that pages of such zspages migrate.
+ *
+ * The device is a block device of pages that don't compress, each of which has a
+ * zspage to itself. Discarding a block frees it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/swap.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "zram_device.h"
+
+#define DEVICE_SIZE		(32ULL << 20)
+/* The bound of Documentation/mm/zsmalloc.rst, and what CPUs may add to it at once. */
+#define MAX_PENDING_BYTES	(8ULL << 20)
+#define MAX_CHAIN		16
+
+#define COMPACT_MEMORY		"/proc/sys/vm/compact_memory"
+#define DROP_CACHES		"/proc/sys/vm/drop_caches"
+#define CPU_ONLINE		"/sys/devices/system/cpu/cpu1/online"
+
+#define NR_ROUNDS		20
+#define NR_TRICKLE		48
+#define TRICKLE_USEC		20000
+
+/* The file "free" of the pool in debugfs. */
+struct free_stats {
+	long pending_pages;
+	long deferred_zspages;
+	long shrinker_pages;
+	long worker_runs;
+	long max_pending_pages;
+};
+
+static unsigned long long device_size(void)
+{
+	return DEVICE_SIZE;
+}
+
+static bool device_use(void)
+{
+	return read_mm_stat(&dev->empty) || verdict(KSFT_FAIL, "no mm_stat");
+}
+
+static long stat_value(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+
+	return at ? strtol(at + strlen(name), NULL, 10) : -1;
+}
+
+/* Needs CONFIG_ZSMALLOC_STAT and debugfs. */
+static bool read_free_stats(struct free_stats *stats)
+{
+	char path[96], text[512];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/zsmalloc/zram%d/free", dev->id);
+	if (read_file(path, text, sizeof(text)) <= 0)
+		return false;
+	/* max_pending_pages ends in the name of another line: that comes first. */
+	stats->pending_pages = stat_value(text, "pending_pages ");
+	stats->deferred_zspages = stat_value(text, "deferred_zspages ");
+	stats->shrinker_pages = stat_value(text, "shrinker_pages ");
+	stats->worker_runs = stat_value(text, "worker_runs ");
+	stats->max_pending_pages = stat_value(text, "max_pending_pages ");
+	return stats->max_pending_pages >= 0;
+}
+
+static bool set_attr(const char *name, unsigned long long value)
+{
+	char buf[32];
+
+	snprintf(buf, sizeof(buf), "%llu", value);
+	return !write_file(device_attr(name), buf);
+}
+
+static size_t device_blocks(void)
+{
+	return DEVICE_SIZE / page_size;
+}
+
+/* The contents of a block, the same for the same block. */
+static void make_block(unsigned long long *page, size_t block)
+{
+	unsigned long long state = (block + 1) * 0x9e3779b97f4a7c15ULL;
+
+	for (size_t i = 0; i < page_size / sizeof(*page); i++)
+		page[i] = xorshift(&state);
+}
+
+static bool write_block(int fd, size_t block)
+{
+	make_block(scratch_page, block);
+	return pwrite(fd, scratch_page, page_size, block * page_size) ==
+	       (ssize_t)page_size;
+}
+
+static bool write_blocks(int fd, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++) {
+		if (!write_block(fd, i))
+			return false;
+	}
+	return true;
+}
+
+static bool discard(int fd, size_t first, size_t nr)
+{
+	unsigned long long range[2] = { first * page_size, nr * page_size };
+
+	return !ioctl(fd, BLKDISCARD, range);
+}
+
+static bool check_block(int fd, size_t block, void *buf)
+{
+	make_block(scratch_page, block);
+	return pread(fd, buf, page_size, block * page_size) == (ssize_t)page_size &&
+	       !memcmp(buf, scratch_page, page_size);
+}
+
+FIXTURE(deferred)
+{
+	int fd;
+	void *buf;
+	pid_t child;
+	struct free_stats stats;
+	bool has_stats;
+	bool cpu_was_online;
+};
+
+/* What it is to be when a test begins. Never discard what others swapped out. */
+static bool device_reset(int fd)
+{
+	if (dev->swap_on && swapoff(dev->node))
+		return false;
+	dev->swap_on = false;
+	return set_attr("mem_limit", 0) && discard(fd, 0, device_blocks());
+}
+
+static bool cpu_online(void)
+{
+	char buf[8];
+
+	return read_file(CPU_ONLINE, buf, sizeof(buf)) > 0 && buf[0] == '1';
+}
+
+FIXTURE_SETUP(deferred)
+{
+	test_setup();
+	self->fd = open(dev->node, O_RDWR | O_DIRECT);
+	ASSERT_GE(self->fd, 0);
+	self->buf = aligned_alloc(page_size, page_size);
+	ASSERT_NE(self->buf, NULL);
+	ASSERT_TRUE(device_reset(self->fd));
+	self->cpu_was_online = cpu_online();
+	self->has_stats = read_free_stats(&self->stats);
+}
+
+FIXTURE_TEARDOWN(deferred)
+{
+	struct mm_stat after;
+	unsigned long long when;
+
+	if (self->child > 0) {
+		kill(self->child, SIGKILL);
+		waitpid(self->child, NULL, 0);
+	}
+	if (self->cpu_was_online && !cpu_online())
+		write_file(CPU_ONLINE, "1");
+	EXPECT_TRUE(device_reset(self->fd));
+	close(self->fd);
+	/* Nothing may be left, whatever the test did. */
+	EXPECT_TRUE(wait_restored(&dev->empty, &after, &when))
+		TH_LOG("mm_stat: %s, %llu pages of zsmalloc, %llu at first",
+		       after.line, after.zspages, dev->empty.zspages);
+	dev->test_group = 0;
+}
+
+/* A device at its limit, all of it freed, takes as much again, at once. */
+TEST_F_TIMEOUT(deferred, refill, TEST_TIMEOUT_SEC)
+{
+	size_t nr = device_blocks() / 2;
+	struct mm_stat full;
+
+	ASSERT_TRUE(write_blocks(self->fd, nr));
+	ASSERT_TRUE(read_mm_stat(&full));
+	ASSERT_TRUE(set_attr("mem_limit", full.used));
+	/* The limit works. */
+	ASSERT_FALSE(write_block(self->fd, nr));
+
+	for (int i = 0; i < NR_ROUNDS; i++) {
+		ASSERT_TRUE(discard(self->fd, 0, nr));
+		ASSERT_TRUE(write_blocks(self->fd, nr))
+			TH_LOG("round %d: %s", i, strerror(errno));
+	}
+	for (size_t i = 0; i < nr; i++)
+		ASSERT_TRUE(check_block(self->fd, i, self->buf));
+}
+
+/* What waits is bounded, and gone soon after. */
+TEST_F_TIMEOUT(deferred, bound, TEST_TIMEOUT_SEC)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+	struct free_stats stats;
+
+	if (!self->has_stats)
+		SKIP(return, "no debugfs file, CONFIG_ZSMALLOC_STAT is needed");
+
+	for (int i = 0; i < NR_ROUNDS; i++) {
+		ASSERT_TRUE(write_blocks(self->fd, device_blocks()));
+		ASSERT_TRUE(discard(self->fd, 0, device_blocks()));
+	}
+	ASSERT_TRUE(read_free_stats(&stats));
+	ksft_print_msg("zspages deferred: %ld, most pages pending: %ld, runs: %ld\n",
+		       stats.deferred_zspages - self->stats.deferred_zspages,
+		       stats.max_pending_pages,
+		       stats.worker_runs - self->stats.worker_runs);
+	ASSERT_GT(stats.deferred_zspages, self->stats.deferred_zspages);
+	ASSERT_GT(stats.worker_runs, self->stats.worker_runs);
+	ASSERT_LE(stats.max_pending_pages,
+		  (long)(MAX_PENDING_BYTES / page_size) + cpus * MAX_CHAIN);
+
+	for (int i = 0; stats.pending_pages && i < 100; i++) {
+		usleep(10000);
+		ASSERT_TRUE(read_free_stats(&stats));
+	}
+	ASSERT_EQ(stats.pending_pages, 0);
+}
+
+/* The worker is not woken up for each of a few zspages. */
+TEST_F_TIMEOUT(deferred, trickle, TEST_TIMEOUT_SEC)
+{
+	struct free_stats stats;
+
+	if (!self->has_stats)
+		SKIP(return, "no debugfs file, CONFIG_ZSMALLOC_STAT is needed");
+
+	ASSERT_TRUE(write_blocks(self->fd, NR_TRICKLE));
+	ASSERT_TRUE(read_free_stats(&self->stats));
+	for (int i = 0; i < NR_TRICKLE; i++) {
+		usleep(TRICKLE_USEC);
+		ASSERT_TRUE(discard(self->fd, i, 1));
+	}
+	ASSERT_TRUE(read_free_stats(&stats));
+	ASSERT_LE(stats.worker_runs - self->stats.worker_runs, NR_TRICKLE / 8);
+}
+
+/* Memory shortage frees what waits: in one of many tries before the worker. */
+TEST_F_TIMEOUT(deferred, shrinker, TEST_TIMEOUT_SEC)
+{
+	/* Fewer than make the worker start before the delay is over. */
+	size_t nr = (128 << 10) / page_size;
+	struct free_stats stats = {};
+
+	if (!self->has_stats)
+		SKIP(return, "no debugfs file, CONFIG_ZSMALLOC_STAT is needed");
+	if (access(DROP_CACHES, W_OK))
+		SKIP(return, "no drop_caches");
+
+	for (int i = 0; i < 100; i++) {
+		ASSERT_TRUE(write_blocks(self->fd, nr));
+		ASSERT_TRUE(discard(self->fd, 0, nr));
+		ASSERT_EQ(write_file(DROP_CACHES, "2"), 0);
+		ASSERT_TRUE(read_free_stats(&stats));
+		if (stats.shrinker_pages > self->stats.shrinker_pages)
+			break;
+	}
+	ASSERT_GT(stats.shrinker_pages, self->stats.shrinker_pages);
+}
+
+/* The pool goes away while zspages wait. */
+TEST_F_TIMEOUT(deferred, reset, TEST_TIMEOUT_SEC)
+{
+	int ret, k;
+
+	for (int i = 0; i < NR_ROUNDS; i++) {
+		ASSERT_TRUE(write_blocks(self->fd, device_blocks()));
+		ASSERT_TRUE(discard(self->fd, 0, device_blocks() - i));
+		/* It is busy while it is open. */
+		close(self->fd);
+		/* And udev may have it open for a moment. */
+		for (ret = -EBUSY, k = 0; ret == -EBUSY && k < REMOVE_TRIES; k++) {
+			ret = write_file(device_attr("reset"), "1");
+			if (ret)
+				usleep(RETRY_USEC);
+		}
+		ASSERT_EQ(ret, 0);
+		ASSERT_TRUE(set_attr("disksize", DEVICE_SIZE));
+		self->fd = open(dev->node, O_RDWR | O_DIRECT);
+		ASSERT_GE(self->fd, 0);
+	}
+}
+
+/* The same by swapoff, of a device that processes have just left. */
+TEST_F_TIMEOUT(deferred, swapoff, TEST_TIMEOUT_SEC)
+{
+	size_t size = DEVICE_SIZE / 2;
+	struct mm_stat full;
+
+	for (int i = 0; i < NR_ROUNDS; i++) {
+		char *region;
+
+		ASSERT_TRUE(device_write_header());
+		ASSERT_EQ(swapon(dev->node, SWAP_FLAG_PREFER | SWAP_FLAG_PRIO_MASK), 0);
+		dev->swap_on = true;
+		region = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ASSERT_NE(region, MAP_FAILED);
+		for (size_t at = 0; at < size; at += page_size)
+			make_block((unsigned long long *)(region + at), at / page_size);
+		ASSERT_EQ(madvise(region, size, MADV_PAGEOUT), 0);
+		ASSERT_TRUE(read_mm_stat(&full));
+		if (full.orig <= page_size)
+			SKIP(return, "pages are not swapped out to zram, but to zswap?");
+		ASSERT_EQ(munmap(region, size), 0);
+		ASSERT_EQ(swapoff(dev->node), 0);
+		dev->swap_on = false;
+	}
+}
+
+/* Pages of zspages migrate while these fill, get empty, and wait. */
+TEST_F_TIMEOUT(deferred, migration, TEST_TIMEOUT_SEC)
+{
+	unsigned long long migrated = read_vmstat("pgmigrate_success");
+	size_t nr = device_blocks() / 4;
+	unsigned long long state = 1;
+	pid_t parent = getpid();
+
+	if (access(COMPACT_MEMORY, W_OK))
+		SKIP(return, "no compact_memory, CONFIG_COMPACTION is needed");
+	self->child = fork();
+	ASSERT_GE(self->child, 0);
+	if (!self->child) {
+		die_with_parent(parent);
+		while (!write_file(COMPACT_MEMORY, "1"))
+			;
+		_exit(KSFT_FAIL);
+	}
+
+	for (int i = 0; i < NR_ROUNDS; i++) {
+		ASSERT_TRUE(write_blocks(self->fd, nr));
+		for (size_t k = 0; k < nr / 2; k++) {
+			size_t block = xorshift(&state) % nr;
+
+			ASSERT_TRUE(discard(self->fd, block, 1));
+			ASSERT_TRUE(write_block(self->fd, block));
+		}
+		for (size_t k = 0; k < nr; k++)
+			ASSERT_TRUE(check_block(self->fd, k, self->buf));
+		ASSERT_TRUE(discard(self->fd, 0, nr));
+	}
+	migrated = read_vmstat("pgmigrate_success") - migrated;
+	ksft_print_msg("pages migrated meanwhile: %llu\n", migrated);
+	ASSERT_NE(migrated, 0ULL);
+}
+
+/* A CPU goes while zspages wait, perhaps for a worker on it. */
+TEST_F_TIMEOUT(deferred, cpu_offline, TEST_TIMEOUT_SEC)
+{
+	if (!cpu_online() || write_file(CPU_ONLINE, "0") || write_file(CPU_ONLINE, "1"))
+		SKIP(return, "cpu1 can't be taken offline");
+
+	for (int i = 0; i < NR_ROUNDS; i++) {
+		ASSERT_TRUE(write_blocks(self->fd, device_blocks() / 4));
+		ASSERT_TRUE(discard(self->fd, 0, device_blocks() / 4));
+		ASSERT_EQ(write_file(CPU_ONLINE, i % 2 ? "1" : "0"), 0);
+	}
+	ASSERT_EQ(write_file(CPU_ONLINE, "1"), 0);
+}
+
+int main(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		/* Only about the tests: neither root nor the device are needed. */
+		if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "-l"))
+			return test_harness_run(argc, argv);
+	}
+	return device_main(argc, argv);
+}
