@@ -82,10 +82,13 @@ need_git()
 	command -v git >/dev/null || need git
 }
 
+# What it takes to fetch, build and boot a kernel, but for an emulator
+KERNEL_PACKAGES=(gcc make flex bison bc libelf-dev libc6-dev cpio xz-utils kmod perl
+	python3 git rsync ccache busybox-static debian-archive-keyring)
+
 need_kernel_build()
 {
-	need gcc make flex bison bc libelf-dev libc6-dev cpio xz-utils kmod perl \
-		python3 git rsync ccache
+	need "${KERNEL_PACKAGES[@]}"
 	export PATH=/usr/lib/ccache:$PATH
 	# Objects of one clone serve another
 	export CCACHE_BASEDIR=$BUILD CCACHE_NOHASHDIR=1

@@ -24,16 +24,45 @@ config_lines()
 	done <"$CONFIGS/$1.config"
 }
 
+# config_arch CONFIG: its architecture, as the kernel names it
+config_arch()
+{
+	case $1 in
+	um*) echo um ;;
+	i386) echo i386 ;;
+	arm64*) echo arm64 ;;
+	*) echo x86_64 ;;
+	esac
+}
+
+# cross CONFIG: the prefix of its compiler
+cross()
+{
+	case $(config_arch "$1") in
+	arm64) echo aarch64-linux-gnu- ;;
+	esac
+}
+
+# need_cross CONFIG: the compiler of its architecture is there
+need_cross()
+{
+	case $(config_arch "$1") in
+	arm64) need gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
+	esac
+}
+
 # kernel_make CONFIG TARGET...: make in the object folder of CONFIG, with KERNEL
-# as it is checked out. For um the architecture is another one.
+# as it is checked out. A kernel does not know who built it and when: the same
+# source gives the same kernel.
 kernel_make()
 {
-	local config=$1 arch=x86_64
+	local config=$1
+	local -x KBUILD_BUILD_USER=zsmalloc KBUILD_BUILD_HOST=build KBUILD_BUILD_VERSION=1
+	local -x KBUILD_BUILD_TIMESTAMP='2026-01-01 00:00:00 UTC'
 
 	shift
-	[[ $config == um* ]] && arch=um
-	[[ $config == i386 ]] && arch=i386
-	make -C "$KERNEL" -j"$JOBS" ARCH="$arch" O="$BUILD/obj/$config-${KERNEL##*/}" "$@"
+	make -C "$KERNEL" -j"$JOBS" ARCH="$(config_arch "$config")" CROSS_COMPILE="$(cross "$config")" \
+		O="$BUILD/obj/$config-${KERNEL##*/}" "$@"
 }
 
 # checkout COMMIT: KERNEL's work tree; only files that differ are touched, so that
@@ -72,45 +101,51 @@ configure()
 	done <"$frag"
 }
 
-# toolchain: what else decides what a build gives
+# toolchain [CONFIG]: what else decides what a build gives
 toolchain()
 {
-	gcc --version | sed -n 1p
-	ld --version | sed -n 1p
+	local prefix=''
+
+	[[ -z ${1-} ]] || prefix=$(cross "$1")
+	"${prefix}gcc" --version | sed -n 1p
+	"${prefix}ld" --version | sed -n 1p
 }
 
 # kernel_image CONFIG COMMIT: builds KERNEL at COMMIT with CONFIG, and sets IMAGE
-# to a folder with "kernel" and "modules/". Built once: another source tree,
+# to a folder with "kernel", and "root/" with the modules. Built once: another source tree,
 # configuration or compiler is another folder.
 kernel_image()
 {
 	local config=$1 commit=$2 obj log tree targets file
 
+	need_cross "$config"
 	tree=$(git -C "$KERNEL" rev-parse "$commit^{tree}")
-	IMAGE=$BUILD/kernels/$config-$(key "$tree" "$(config_text "$config")" "$(toolchain)")
-	[[ -f $IMAGE/System.map ]] && return
+	IMAGE=$BUILD/kernels/$config-$(key "$tree" "$(config_text "$config")" "$(toolchain "$config")")
+	[[ -d $IMAGE/root ]] && return
 
 	need_kernel_build
 	checkout "$commit"
 	configure "$config"
 	obj=$BUILD/obj/$config-${KERNEL##*/}
 	log=$obj/build.log
-	if [[ $config == um* ]]; then
-		targets=linux file=linux
-	else
-		targets=bzImage file=arch/x86/boot/bzImage
-	fi
+	case $(config_arch "$config") in
+	um) targets=linux file=linux ;;
+	arm64) targets=Image file=arch/arm64/boot/Image ;;
+	*) targets=bzImage file=arch/x86/boot/bzImage ;;
+	esac
 	grep -q '^CONFIG_MODULES=y' "$obj/.config" && targets+=' modules'
 	say "building $config kernel: $(git -C "$KERNEL" log -1 --format=%s "$commit")"
 	# shellcheck disable=SC2086
 	kernel_make "$config" $targets >"$log" 2>&1 || die_log "$log" "the $config kernel does not build"
 	rm -rf "$IMAGE.new"
-	mkdir -p "$IMAGE.new/modules"
+	mkdir -p "$IMAGE.new/root"
 	cp "$obj/$file" "$IMAGE.new/kernel"
 	cp "$obj/.config" "$IMAGE.new/config"
 	cp "$obj/System.map" "$IMAGE.new/"
-	find "$obj" \( -name zsmalloc_kunit.ko -o -name kunit.ko \) \
-		-exec cp -t "$IMAGE.new/modules" {} +
+	if [[ $targets == *modules ]]; then
+		kernel_make "$config" INSTALL_MOD_PATH="$IMAGE.new/root" INSTALL_MOD_STRIP=1 \
+			modules_install >>"$log" 2>&1 || die_log "$log" "the modules can't be installed"
+	fi
 	rm -rf "$IMAGE"
 	mv "$IMAGE.new" "$IMAGE"
 }
@@ -140,18 +175,46 @@ selftests()
 	mv "$SELFTESTS.new" "$SELFTESTS"
 }
 
-# initramfs IMAGE COMMANDS: busybox, the selftests, the modules of IMAGE, and an
+# need_busybox CONFIG: sets BUSYBOX to a static one for its architecture
+need_busybox()
+{
+	local arch dir
+
+	arch=$(config_arch "$1")
+	if [[ $arch != arm64 ]]; then
+		need busybox-static
+		BUSYBOX=/bin/busybox
+		return
+	fi
+	dir=$BUILD/busybox-$arch
+	BUSYBOX=$dir/usr/bin/busybox
+	[[ ! -x $BUSYBOX ]] || return 0
+	say "fetching busybox for $arch"
+	apt_private "$arch"
+	rm -rf "$dir" "$dir.new"
+	mkdir -p "$dir.new"
+	(
+		cd "$dir.new"
+		APT_CONFIG=$BUILD/apt-$arch/apt.conf apt-get download -q busybox-static
+		dpkg-deb -x busybox-static_*.deb .
+		[[ -x usr/bin/busybox ]]
+	) >"$dir.log" 2>&1 || die_log "$dir.log" "no busybox for $arch"
+	mv "$dir.new" "$dir"
+}
+
+# initramfs CONFIG COMMANDS: busybox, the selftests, the modules of IMAGE, and an
 # init that runs the shell COMMANDS and powers off; sets INITRAMFS
 initramfs()
 {
-	local image=$1 commands=$2 dir
+	local config=$1 commands=$2 dir
 
-	need busybox-static cpio
+	need cpio
+	need_busybox "$config"
 	dir=$(mktemp -d "$BUILD/initramfs.XXXXXX")
-	mkdir -p "$dir"/{bin,dev,proc,sys,tmp,modules}
-	cp /bin/busybox "$dir/bin/"
+	mkdir -p "$dir"/{bin,dev,proc,sys,tmp}
+	cp "$BUSYBOX" "$dir/bin/busybox"
 	cp "$SELFTESTS"/* "$dir/bin/"
-	[[ -z $(ls "$image/modules") ]] || cp "$image"/modules/* "$dir/modules/"
+	cp -r --no-dereference "$IMAGE/root/." "$dir/"
 	cp "$ROOT/scripts/lib/guest-init" "$dir/init"
 	printf '%s\n' "$commands" >"$dir/commands"
 	INITRAMFS=$dir.cpio
@@ -182,12 +245,23 @@ boot()
 	local config=$1 commands=$2 log=$3 status=0
 	local mem=${MEM:-2G} cpus=${CPUS:-2} timeout=${TIMEOUT:-900}
 
-	initramfs "$IMAGE" "$commands"
+	initramfs "$config" "$commands"
 	mkdir -p "$(dirname "$log")"
 	if [[ $config == um* ]]; then
 		timeout --foreground -k 10 "$timeout" "$IMAGE/kernel" mem="$mem" initrd="$INITRAMFS" \
 			seccomp=on ncpus="$cpus" con=null con0=null,fd:1 panic=-1 \
 			loglevel=5 >"$log" 2>&1 </dev/null || true
+	elif [[ $config == arm64* ]]; then
+		need qemu-system-arm
+		# The processor of a Raspberry Pi 4B
+		# shellcheck disable=SC2086
+		timeout --foreground -k 10 "$timeout" "${QEMU:-qemu-system-aarch64}" -nodefaults -display none \
+			-M virt,gic-version=2 -cpu cortex-a72 \
+			-no-reboot -serial stdio -m "$mem" -smp "$cpus" \
+			${QEMU_OPTIONS:--accel tcg,thread=multi} \
+			-kernel "$IMAGE/kernel" -initrd "$INITRAMFS" \
+			-append "console=ttyAMA0 panic=-1 loglevel=5 ${CMDLINE-}" \
+			>"$log" 2>&1 </dev/null || true
 	else
 		need qemu-system-x86
 		# microvm: the one machine on which a kernel without ACPI has all CPUs
@@ -207,22 +281,31 @@ boot()
 	return "${status:-2}"
 }
 
-# need_qemu_plugins: sets QEMU_PLUGINS to a QEMU whose plugins can read registers
-# (10 or newer), and QEMU_DATA to options for it: the system's, or that of a newer
-# release, unpacked in $BUILD/qemu
+# need_qemu_plugins CONFIG: sets QEMU_PLUGINS to a QEMU for the architecture of
+# CONFIG whose plugins can read registers (10 or newer), and QEMU_DATA to options
+# for it: the system's, or that of a newer release, unpacked in $BUILD/qemu
 # shellcheck disable=SC2034 # used by scripts/profile
 need_qemu_plugins()
 {
-	local dir=$BUILD/qemu version missing deb
+	local dir=$BUILD/qemu version missing deb name
 
-	need qemu-system-x86
-	QEMU_PLUGINS=qemu-system-x86_64 QEMU_DATA=''
-	version=$(qemu-system-x86_64 --version | sed -n 's/.*version \([0-9]*\)\..*/\1/p')
+	case $(config_arch "$1") in
+	arm64)
+		need qemu-system-arm
+		name=qemu-system-aarch64
+		;;
+	*)
+		need qemu-system-x86
+		name=qemu-system-x86_64
+		;;
+	esac
+	QEMU_PLUGINS=$name QEMU_DATA=''
+	version=$("$name" --version | sed -n 's/.*version \([0-9]*\)\..*/\1/p')
 	((version < 10)) || return 0
 
-	if [[ ! -x $dir/usr/bin/qemu-system-x86_64 ]]; then
+	if [[ ! -x $dir/usr/bin/$name ]]; then
 		say "fetching QEMU 10 from the distribution"
-		apt_private
+		apt_private native
 		rm -rf "$dir.new"
 		mkdir -p "$dir.new"
 		(
@@ -237,9 +320,9 @@ need_qemu_plugins()
 		rm -rf "$dir"
 		mv -T "$dir.new" "$dir"
 	fi
-	missing=$(ldd "$dir/usr/bin/qemu-system-x86_64" | awk '/not found/ { print $1 }')
+	missing=$(ldd "$dir/usr/bin/$name" | awk '/not found/ { print $1 }')
 	[[ -z $missing ]] || die "QEMU 10 needs libraries: ${missing//$'\n'/ }"
-	QEMU_PLUGINS=$dir/usr/bin/qemu-system-x86_64
+	QEMU_PLUGINS=$dir/usr/bin/$name
 	QEMU_DATA="-L $dir/usr/share/qemu"
 }
 
@@ -252,5 +335,5 @@ kernel_reports()
 		-e 'DEBUG_LOCKS_WARN_ON' -e 'ODEBUG' -e 'unreferenced object' -e 'Call Trace:' \
 		-e 'list_(add|del) corruption' -e 'invoked oom-killer' \
 		-e 'refcount_t:' -e 'UBSAN:' -e 'Unable to handle' -e 'soft lockup' \
-		-e 'fullness group .* is not empty' "$1"
+		-e 'fullness group .* is not empty' -e 'pages of empty zspages are lost' "$1"
 }

@@ -163,12 +163,16 @@ commit_to_patch()
 		-U3 --diff-algorithm=myers "$commit"
 }
 
-# series_code: a name for what the series does to the kernel itself: the same for
-# the same code, on any 7.2.x
+# series_code: a name for all of the series that figures depend on, the kernel
+# itself and the program that measures: the same for the same code, on any 7.2.x
 series_code()
 {
-	git -C "$KERNEL" diff pristine "$TIP" -- . ':!Documentation' ':!MAINTAINERS' ':!lib' ':!tools' |
-		git patch-id --stable | cut -c1-12
+	local tests=tools/testing/selftests/zsmalloc
+
+	{
+		git -C "$KERNEL" diff pristine "$TIP" -- . ':!Documentation' ':!MAINTAINERS' ':!lib' ':!tools'
+		git -C "$KERNEL" diff pristine "$TIP" -- $tests/munmap.c $tests/zram_device.h
+	} | git patch-id --stable | cut -c1-12
 }
 
 # series_checkout: the series as commits in the repository KERNEL; sets TIP

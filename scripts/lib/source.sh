@@ -7,14 +7,19 @@
 # does not list. The newest version in the first suite that has one is taken.
 KERNEL_SUITES=(trixie-backports sid bookworm-backports)
 
-# apt_private: an apt of our own, with the suites above, in $BUILD/apt. It asks
-# the mirror that the system uses, checks signatures with the system's keyring,
-# and leaves the system's lists and settings alone.
+# apt_private ARCH: an apt of our own, with the suites above, in $BUILD/apt for
+# "native", and in $BUILD/apt-ARCH for the packages of another architecture. It
+# asks the mirror that the system uses, checks signatures with the system's
+# keyring, and leaves the system's lists and settings alone.
 apt_private()
 {
-	local apt=$BUILD/apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	local arch=$1 apt=$BUILD/apt-$1
+	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 	local site suite
 
+	if [[ $arch == native ]]; then
+		arch=$(dpkg --print-architecture) apt=$BUILD/apt
+	fi
 	need debian-archive-keyring
 	mkdir -p "$apt"/{lists/partial,cache/archives/partial}
 	# shellcheck disable=SC2016 # apt's own format
@@ -27,6 +32,8 @@ apt_private()
 	done >"$apt/sources.list"
 	echo "deb-src [signed-by=$keyring] $site sid main" >>"$apt/sources.list"
 	cat >"$apt/apt.conf" <<-EOF
+		APT::Architecture "$arch";
+		APT::Architectures { "$arch"; };
 		Dir::Etc::SourceList "$apt/sources.list";
 		Dir::Etc::SourceParts "/dev/null";
 		Dir::Etc::Preferences "/dev/null";
@@ -45,7 +52,7 @@ fetch_package()
 {
 	local apt=$BUILD/apt package=linux-source-$1 suite deb
 
-	apt_private
+	apt_private native
 	cd "$apt" || exit
 	for suite in "${KERNEL_SUITES[@]}"; do
 		APT_CONFIG=$apt/apt.conf apt-get download -q "$package/$suite" \
@@ -70,7 +77,7 @@ need_sparse()
 	[[ $(sh "$KERNEL/scripts/checker-valid.sh" sparse) != 1 ]] || return 0
 	say "building a newer sparse"
 	need gcc make pkg-config
-	apt_private
+	apt_private native
 	rm -rf "$dir" "$dir.new"
 	mkdir -p "$dir.new"
 	(
@@ -184,7 +191,7 @@ kernel_source()
 	[[ $(cat "$KERNEL.state" 2>/dev/null) == "$state" ]] && return
 
 	need_git
-	need xz-utils rsync perl make gcc flex bison
+	need xz-utils rsync perl make gcc flex bison debian-archive-keyring
 	new=$KERNEL.new
 	rm -rf "$new"
 	if [[ -n $from ]]; then

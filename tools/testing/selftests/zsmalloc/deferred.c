@@ -30,15 +30,21 @@
 #define COMPACT_MEMORY		"/proc/sys/vm/compact_memory"
 #define DROP_CACHES		"/proc/sys/vm/drop_caches"
 #define CPU_ONLINE		"/sys/devices/system/cpu/cpu1/online"
+#define ZSWAP_PERCENT		"/sys/module/zswap/parameters/max_pool_percent"
+#define ZSWAP_STATS		"/sys/kernel/debug/zswap/"
 
-#define NR_ROUNDS		20
+#define NR_ROUNDS		8
 #define NR_TRICKLE		48
 #define TRICKLE_USEC		20000
+/* A hog takes what is available but this, which is less than a round uses. */
+#define HOG_LEAVES		(8ULL << 20)
+#define HOG_MAX_RAM		(2ULL << 30)
 
 /* The file "free" of the pool in debugfs. */
 struct free_stats {
 	long pending_pages;
 	long deferred_zspages;
+	long bound_zspages;
 	long shrinker_pages;
 	long worker_runs;
 	long max_pending_pages;
@@ -72,6 +78,7 @@ static bool read_free_stats(struct free_stats *stats)
 	/* max_pending_pages ends in the name of another line: that comes first. */
 	stats->pending_pages = stat_value(text, "pending_pages ");
 	stats->deferred_zspages = stat_value(text, "deferred_zspages ");
+	stats->bound_zspages = stat_value(text, "bound_zspages ");
 	stats->shrinker_pages = stat_value(text, "shrinker_pages ");
 	stats->worker_runs = stat_value(text, "worker_runs ");
 	stats->max_pending_pages = stat_value(text, "max_pending_pages ");
@@ -138,7 +145,41 @@ FIXTURE(deferred)
 	struct free_stats stats;
 	bool has_stats;
 	bool cpu_was_online;
+	char zswap_percent[16];
 };
+
+static bool device_swapon(void)
+{
+	if (!device_write_header() ||
+	    swapon(dev->node, SWAP_FLAG_PREFER | SWAP_FLAG_PRIO_MASK))
+		return false;
+	dev->swap_on = true;
+	return true;
+}
+
+/* Swap out a region of which each page compresses to something, and unmap it. */
+static bool swap_out_and_unmap(size_t size, bool check)
+{
+	unsigned long long *page;
+	char *region;
+	bool ok;
+
+	region = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (region == MAP_FAILED)
+		return false;
+	for (size_t at = 0; at < size; at += page_size) {
+		make_block(scratch_page, at / page_size);
+		memcpy(region + at, scratch_page, page_size / 2);
+	}
+	ok = !madvise(region, size, MADV_PAGEOUT);
+	for (size_t at = 0; ok && check && at < size; at += page_size) {
+		make_block(scratch_page, at / page_size);
+		page = (unsigned long long *)(region + at);
+		ok = !memcmp(page, scratch_page, page_size / 2);
+	}
+	return !munmap(region, size) && ok;
+}
 
 /* What it is to be when a test begins. Never discard what others swapped out. */
 static bool device_reset(int fd)
@@ -168,6 +209,21 @@ FIXTURE_SETUP(deferred)
 	self->has_stats = read_free_stats(&self->stats);
 }
 
+/* None waits, and sooner than in the second that this gives them. */
+static bool none_pending(void)
+{
+	struct free_stats stats;
+
+	for (int i = 0; i < 100; i++) {
+		if (!read_free_stats(&stats))
+			return false;
+		if (!stats.pending_pages)
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
 FIXTURE_TEARDOWN(deferred)
 {
 	struct mm_stat after;
@@ -179,9 +235,15 @@ FIXTURE_TEARDOWN(deferred)
 	}
 	if (self->cpu_was_online && !cpu_online())
 		write_file(CPU_ONLINE, "1");
+	if (dev->zswap_on) {
+		EXPECT_EQ(write_file(ZSWAP_ENABLED, "N"), 0);
+		EXPECT_EQ(write_file(ZSWAP_PERCENT, self->zswap_percent), 0);
+		dev->zswap_on = false;
+	}
 	EXPECT_TRUE(device_reset(self->fd));
 	close(self->fd);
 	/* Nothing may be left, whatever the test did. */
+	EXPECT_TRUE(!self->has_stats || none_pending());
 	EXPECT_TRUE(wait_restored(&dev->empty, &after, &when))
 		TH_LOG("mm_stat: %s, %llu pages of zsmalloc, %llu at first",
 		       after.line, after.zspages, dev->empty.zspages);
@@ -189,24 +251,31 @@ FIXTURE_TEARDOWN(deferred)
 }
 
 /* A device at its limit, all of it freed, takes as much again, at once. */
-TEST_F_TIMEOUT(deferred, refill, TEST_TIMEOUT_SEC)
+static void check_refill(struct __test_metadata *_metadata, int fd, void *buf, size_t nr)
 {
-	size_t nr = device_blocks() / 2;
 	struct mm_stat full;
 
-	ASSERT_TRUE(write_blocks(self->fd, nr));
+	ASSERT_TRUE(write_blocks(fd, nr));
 	ASSERT_TRUE(read_mm_stat(&full));
 	ASSERT_TRUE(set_attr("mem_limit", full.used));
 	/* The limit works. */
-	ASSERT_FALSE(write_block(self->fd, nr));
+	ASSERT_FALSE(write_block(fd, nr));
 
 	for (int i = 0; i < NR_ROUNDS; i++) {
-		ASSERT_TRUE(discard(self->fd, 0, nr));
-		ASSERT_TRUE(write_blocks(self->fd, nr))
-			TH_LOG("round %d: %s", i, strerror(errno));
+		ASSERT_TRUE(discard(fd, 0, nr));
+		ASSERT_TRUE(write_blocks(fd, nr))
+			TH_LOG("%zu blocks, round %d: %s", nr, i, strerror(errno));
 	}
 	for (size_t i = 0; i < nr; i++)
-		ASSERT_TRUE(check_block(self->fd, i, self->buf));
+		ASSERT_TRUE(check_block(fd, i, buf));
+	ASSERT_TRUE(device_reset(fd));
+}
+
+TEST_F_TIMEOUT(deferred, refill, TEST_TIMEOUT_SEC)
+{
+	/* So few that they still wait when as many are written again. */
+	check_refill(_metadata, self->fd, self->buf, 16);
+	check_refill(_metadata, self->fd, self->buf, device_blocks() / 2);
 }
 
 /* What waits is bounded, and gone soon after. */
@@ -232,11 +301,9 @@ TEST_F_TIMEOUT(deferred, bound, TEST_TIMEOUT_SEC)
 	ASSERT_LE(stats.max_pending_pages,
 		  (long)(MAX_PENDING_BYTES / page_size) + cpus * MAX_CHAIN);
 
-	for (int i = 0; stats.pending_pages && i < 100; i++) {
-		usleep(10000);
-		ASSERT_TRUE(read_free_stats(&stats));
-	}
-	ASSERT_EQ(stats.pending_pages, 0);
+	ASSERT_TRUE(none_pending());
+	if (stats.bound_zspages == self->stats.bound_zspages)
+		SKIP(return, "the worker is too fast, the bound was not reached");
 }
 
 /* The worker is not woken up for each of a few zspages. */
@@ -312,9 +379,7 @@ TEST_F_TIMEOUT(deferred, swapoff, TEST_TIMEOUT_SEC)
 	for (int i = 0; i < NR_ROUNDS; i++) {
 		char *region;
 
-		ASSERT_TRUE(device_write_header());
-		ASSERT_EQ(swapon(dev->node, SWAP_FLAG_PREFER | SWAP_FLAG_PRIO_MASK), 0);
-		dev->swap_on = true;
+		ASSERT_TRUE(device_swapon());
 		region = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		ASSERT_NE(region, MAP_FAILED);
@@ -378,6 +443,120 @@ TEST_F_TIMEOUT(deferred, cpu_offline, TEST_TIMEOUT_SEC)
 		ASSERT_EQ(write_file(CPU_ONLINE, i % 2 ? "1" : "0"), 0);
 	}
 	ASSERT_EQ(write_file(CPU_ONLINE, "1"), 0);
+}
+
+static long long zswap_stat(const char *name)
+{
+	char path[96], buf[32];
+
+	snprintf(path, sizeof(path), ZSWAP_STATS "%s", name);
+	return read_file(path, buf, sizeof(buf)) > 0 ? atoll(buf) : -1;
+}
+
+/* A zswap that is nearly full, all of it freed, takes as much again, at once. */
+TEST_F_TIMEOUT(deferred, zswap, TEST_TIMEOUT_SEC)
+{
+	unsigned long long ram = sysconf(_SC_PHYS_PAGES) * page_size;
+	size_t size = ram / 100 * 3 / 2 / page_size * page_size;
+	struct mm_stat with_header, after;
+	long long hits, stored;
+	char buf[16];
+
+	if (read_file(ZSWAP_ENABLED, buf, sizeof(buf)) <= 0)
+		SKIP(return, "no zswap, CONFIG_ZSWAP is needed");
+	if (buf[0] != 'N')
+		SKIP(return, "zswap is in use");
+	if (size > DEVICE_SIZE - page_size)
+		SKIP(return, "1%% of memory is too much for the device");
+
+	ASSERT_GT(read_file(ZSWAP_PERCENT, self->zswap_percent,
+			    sizeof(self->zswap_percent)), 0);
+	dev->zswap_on = true;
+	ASSERT_EQ(write_file(ZSWAP_ENABLED, "Y"), 0);
+	/* They may be there only once it is enabled. */
+	if (zswap_stat("stored_pages"))
+		SKIP(return, "zswap has pages, or there is no debugfs");
+	ASSERT_EQ(write_file(ZSWAP_PERCENT, "1"), 0);
+	ASSERT_TRUE(device_swapon());
+	ASSERT_TRUE(read_mm_stat(&with_header));
+
+	/* Half of each page is zero: three quarters of the limit. */
+	hits = zswap_stat("pool_limit_hit");
+	for (int i = 0; i < NR_ROUNDS; i++)
+		ASSERT_TRUE(swap_out_and_unmap(size, false));
+	ASSERT_EQ(zswap_stat("pool_limit_hit"), hits);
+	/* They were in zswap, not on the device. */
+	ASSERT_TRUE(read_mm_stat(&after));
+	ASSERT_EQ(after.orig, with_header.orig);
+	ASSERT_TRUE(swap_out_and_unmap(size, true));
+
+	stored = zswap_stat("stored_pages");
+	ASSERT_EQ(stored, 0);
+}
+
+static unsigned long long memory_available(void)
+{
+	const char *line;
+	char buf[4096];
+
+	if (read_file("/proc/meminfo", buf, sizeof(buf)) <= 0)
+		return 0;
+	line = strstr(buf, "MemAvailable:");
+	return line ? strtoull(line + strlen("MemAvailable:"), NULL, 10) << 10 : 0;
+}
+
+static unsigned long long pages_scanned(void)
+{
+	return read_vmstat("pgscan_kswapd") + read_vmstat("pgscan_direct");
+}
+
+/* Memory is short while zspages wait: nobody is killed. */
+TEST_F_TIMEOUT(deferred, hog, TEST_TIMEOUT_SEC)
+{
+	unsigned long long ram = sysconf(_SC_PHYS_PAGES) * page_size;
+	unsigned long long killed = read_vmstat("oom_kill");
+	unsigned long long scanned = pages_scanned();
+	pid_t parent = getpid();
+	int ready[2], status;
+	char c;
+
+	if (ram > HOG_MAX_RAM)
+		SKIP(return, "too much memory to use it all, mem=1G is enough");
+
+	ASSERT_TRUE(device_swapon());
+	ASSERT_EQ(pipe(ready), 0);
+	self->child = fork();
+	ASSERT_GE(self->child, 0);
+	if (!self->child) {
+		size_t size = memory_available() - HOG_LEAVES;
+		char *hog;
+
+		die_with_parent(parent);
+		hog = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (hog == MAP_FAILED)
+			_exit(KSFT_FAIL);
+		for (unsigned int round = 0;; round++) {
+			/* Not a page of one word: that takes no memory on zram. */
+			for (size_t at = 0; at < size; at += page_size) {
+				*(unsigned int *)(hog + at) = round + 1;
+				*(size_t *)(hog + at + 8) = at;
+			}
+			if (!round && write(ready[1], "", 1) != 1)
+				_exit(KSFT_FAIL);
+		}
+	}
+	ASSERT_EQ(read(ready[0], &c, 1), 1);
+
+	for (int i = 0; i < NR_ROUNDS; i++)
+		ASSERT_TRUE(swap_out_and_unmap(DEVICE_SIZE / 2, i % 2));
+	EXPECT_EQ(read_vmstat("oom_kill"), killed);
+	/* It still runs. */
+	EXPECT_EQ(waitpid(self->child, &status, WNOHANG), 0);
+	close(ready[0]);
+	close(ready[1]);
+	if (pages_scanned() == scanned)
+		SKIP(return, "memory did not get short");
 }
 
 int main(int argc, char **argv)

@@ -41,6 +41,7 @@
 
 #define ZRAM_CONTROL		"/sys/class/zram-control"
 #define ZRAM_ALGORITHM		"lzo-rle"
+#define ZSWAP_ENABLED		"/sys/module/zswap/parameters/enabled"
 
 #define NSEC_PER_SEC		1000000000ULL
 
@@ -66,6 +67,7 @@ struct device {
 	bool node_made;
 	bool module_loaded;
 	bool swap_on;
+	bool zswap_on;
 	struct mm_stat empty;
 	pid_t test_group;
 	int verdict;
@@ -317,6 +319,8 @@ static bool device_teardown(void)
 {
 	bool removed = true;
 
+	if (dev->zswap_on)
+		write_file(ZSWAP_ENABLED, "N");
 	if (dev->swap_on && swapoff(dev->node))
 		ksft_print_msg("swapoff %s: %s\n", dev->node, strerror(errno));
 	if (dev->id >= 0)
@@ -447,8 +451,7 @@ static bool zsmalloc_is_shared(void)
 	char buf[16];
 	int nr = 0;
 
-	if (read_file("/sys/module/zswap/parameters/enabled", buf, sizeof(buf)) > 0 &&
-	    buf[0] == 'Y')
+	if (read_file(ZSWAP_ENABLED, buf, sizeof(buf)) > 0 && buf[0] == 'Y')
 		return true;
 	for (int id = 0; id < 64; id++) {
 		char path[64];
