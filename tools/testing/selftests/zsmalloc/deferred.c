@@ -415,7 +415,20 @@ TEST_F_TIMEOUT(deferred, migration, TEST_TIMEOUT_SEC)
 	}
 
 	for (int i = 0; i < NR_ROUNDS; i++) {
+		void *region;
+
+		/*
+		 * Take what compaction would leave the pages of the device in, and
+		 * give it back: so there is something to move, with one CPU, too.
+		 */
+		region = mmap(NULL, DEVICE_SIZE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+		ASSERT_NE(region, MAP_FAILED);
 		ASSERT_TRUE(write_blocks(self->fd, nr));
+		ASSERT_EQ(munmap(region, DEVICE_SIZE), 0);
+		ASSERT_TRUE(discard(self->fd, 0, nr / 2));
+		ASSERT_EQ(write_file(COMPACT_MEMORY, "1"), 0);
+		ASSERT_TRUE(write_blocks(self->fd, nr / 2));
 		for (size_t k = 0; k < nr / 2; k++) {
 			size_t block = xorshift(&state) % nr;
 
