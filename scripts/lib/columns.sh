@@ -70,7 +70,7 @@ conditions()
 		date      $(date -u +%Y-%m-%d)
 		kernel    Linux $(kernel_release "$KERNEL"), scripts/config/$2.config
 		series    $PATCHES patches, code $(series_code)
-		compiler  $(gcc --version | head -n 1)
+		compiler  $("$(cross "$2")gcc" --version | head -n 1)
 		emulator  $3
 		options   $4
 		host      $(nproc) CPUs, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sed -n 1p)

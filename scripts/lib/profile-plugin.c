@@ -657,7 +657,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
 	watch(FN_SPIN_LOCK, "_raw_spin_lock");
 	watch(FN_SPIN_UNLOCK, "_raw_spin_unlock");
 	watch(FN_SWITCH, "finish_task_switch");
-	watch(FN_PHASE, is_arm64 ? "__arm64_sys_personality" : "__x64_sys_personality");
+	watch(FN_PHASE, is_arm64 ? "__arm64_sys_arm64_personality" : "__x64_sys_personality");
 	read_map(map);
 
 	buffer = g_byte_array_new();
