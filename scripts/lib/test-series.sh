@@ -305,6 +305,10 @@ check_tree()
 	refuses "a line '---'" "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
 	git -C "$tree" reset -q --hard HEAD~1
 
+	GIT_SEQUENCE_EDITOR="sed -i 1s/pick/edit/" git -C "$tree" rebase -q -i pristine
+	refuses 'a rebase is under way' "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
+	git -C "$tree" rebase --abort
+
 	git -C "$tree" reset -q --hard HEAD~1
 	"$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
 	[[ ! -e $repo/mm/zsmalloc_new.c && -z $(git -C "$repo" status --porcelain) ]]
