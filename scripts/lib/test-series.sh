@@ -316,6 +316,14 @@ check_tree()
 	refuses 'exists and is not a tree' "$repo/patches" "$repo/scripts/tree" "$SERIES_VERSION" "$repo/patches"
 }
 
+# Callers can't tell: zram, zswap and what they include stay as they are
+check_callers()
+{
+	git -C "$KERNEL" diff --name-only pristine "$TIP" >changed
+	grep -qx mm/zsmalloc.c changed
+	never grep -E '^(drivers/block/zram/|mm/zswap\.c|include/linux/(zsmalloc|zswap)\.h)' changed
+}
+
 # checkpatch --strict on every mail. The sender signs, at export.
 check_checkpatch()
 {
