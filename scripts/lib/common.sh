@@ -100,7 +100,9 @@ need_kernel_build()
 take_lock()
 {
 	[[ ${BUILD_LOCKED-} != "$BUILD" ]] || return 0
-	mkdir -p "$BUILD"
+	if ! mkdir -p "$BUILD" 2>/dev/null || [[ ! -w $BUILD || (-e $BUILD/.lock && ! -w $BUILD/.lock) ]]; then
+		die "$BUILD can't be written to; it may be another user's: remove it, or set BUILD to another folder"
+	fi
 	exec 9>"$BUILD/.lock"
 	flock -w 10 9 || die "another script is using $BUILD; wait, or set BUILD to another folder"
 	export BUILD_LOCKED=$BUILD

@@ -225,7 +225,7 @@ initramfs()
 # boot_cleanup: what a boot that was stopped left
 boot_cleanup()
 {
-	rm -rf "$BUILD"/initramfs.*
+	rm -rf "$BUILD"/initramfs.* "$BUILD/uml"
 }
 
 # tsc_khz: the rate of a guest's time stamp counter. A guest can't find it out:
@@ -249,7 +249,7 @@ boot()
 	mkdir -p "$(dirname "$log")"
 	if [[ $config == um* ]]; then
 		timeout --foreground -k 10 "$timeout" "$IMAGE/kernel" mem="$mem" initrd="$INITRAMFS" \
-			seccomp=on ncpus="$cpus" con=null con0=null,fd:1 panic=-1 \
+			uml_dir="$BUILD/uml" seccomp=on ncpus="$cpus" con=null con0=null,fd:1 panic=-1 \
 			loglevel=5 >"$log" 2>&1 </dev/null || true
 	elif [[ $config == arm64* ]]; then
 		need qemu-system-arm

@@ -163,6 +163,33 @@ commit_to_patch()
 		-U3 --diff-algorithm=myers "$commit"
 }
 
+# commits_text REPO BASE TIP: what the commits from BASE to TIP are
+commits_text()
+{
+	git -C "$1" log --reverse --format='%T %an <%ae> %ad%n%B' "$2..$3"
+}
+
+# compare_tree DIR VERSION: how the commits of DIR, a tree of scripts/tree, compare
+# with the patches here: "same"; "newer", if the patches are still what DIR was made
+# from or saved to; "other" if they are not
+compare_tree()
+{
+	local base tip ours
+
+	base=$(git -C "$1" merge-base pristine HEAD)
+	if tip=$(series_commits "$1" "$base" "$2" 2>/dev/null); then
+		ours=$(commits_text "$1" "$base" "$tip")
+		if [[ $ours == "$(commits_text "$1" "$base" HEAD)" ]]; then
+			echo same
+			return
+		elif [[ $ours == "$(commits_text "$1" "$base" refs/zsmalloc/saved 2>/dev/null)" ]]; then
+			echo newer
+			return
+		fi
+	fi
+	echo other
+}
+
 # series_code: a name for all of the series that figures depend on, the kernel
 # itself and the program that measures: the same for the same code, on any 7.2.x
 series_code()
@@ -180,5 +207,5 @@ series_checkout()
 {
 	# shellcheck disable=SC2034
 	TIP=$(series_commits "$KERNEL" pristine "$SERIES_VERSION") ||
-		die "the series does not apply to $KERNEL"
+		die "the series does not apply to ${KSRC:-linux-source-$SERIES_VERSION}"
 }

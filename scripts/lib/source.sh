@@ -109,6 +109,38 @@ check_ownership()
 		die "git refuses $1: ${why%%$'\n'*}"
 }
 
+# under_way DIR: names what git has not finished in the work tree DIR; nothing if
+# there is nothing
+under_way()
+{
+	local dir
+
+	dir=$(git -C "$1" rev-parse --absolute-git-dir)
+	if [[ -e $dir/rebase-merge || -e $dir/rebase-apply/rebasing ]]; then
+		echo 'a rebase'
+	elif [[ -e $dir/rebase-apply ]]; then
+		echo 'git am'
+	elif [[ -e $dir/MERGE_HEAD ]]; then
+		echo 'a merge'
+	elif [[ -e $dir/CHERRY_PICK_HEAD ]]; then
+		echo 'a cherry-pick'
+	elif [[ -e $dir/REVERT_HEAD ]]; then
+		echo 'a revert'
+	fi
+}
+
+# use_source DIR: what --source asks for; KSRC in the environment does the same
+use_source()
+{
+	[[ -d $1 ]] || die "no such folder: $1"
+	need_git
+	check_ownership "$1"
+	[[ $(kernel_version "$1") == "$SERIES_VERSION" ]] ||
+		die "$1 is not a Linux $SERIES_VERSION source tree"
+	KSRC=$(realpath "$1")
+	export KSRC
+}
+
 # kernel_version DIR: "7.2" for a kernel tree of any 7.2.x; nothing otherwise
 kernel_version()
 {
@@ -176,12 +208,8 @@ kernel_source()
 
 	[[ $version == "$SERIES_VERSION" ]] && from=${KSRC-}
 	if [[ -n $from ]]; then
-		[[ -d $from ]] || die "no such folder: $from"
-		from=$(realpath "$from")
-		need_git
-		check_ownership "$from"
-		[[ $(kernel_version "$from") == "$version" ]] ||
-			die "$from is not a Linux $version source tree"
+		use_source "$from"
+		from=$KSRC
 		state="$from $(tree_state "$from")"
 		KERNEL=$BUILD/linux-$version-$(key "$from")
 	else
@@ -195,6 +223,8 @@ kernel_source()
 	new=$KERNEL.new
 	rm -rf "$new"
 	if [[ -n $from ]]; then
+		# Before the long part
+		"$ROOT/scripts/apply" "$from" --check >/dev/null || exit 1
 		say "copying $from"
 		copy_tree "$from" "$new"
 	else

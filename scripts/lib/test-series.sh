@@ -124,6 +124,10 @@ check_apply_errors()
 	refuses 'uncommitted changes in mm/zsmalloc.c' "$GIT_TREE" "$APPLY" --check "$GIT_TREE"
 	git_tree "$GIT_TREE"
 
+	git -C "$GIT_TREE" rev-parse HEAD >"$GIT_TREE/.git/MERGE_HEAD"
+	refuses 'a merge is under way' "$GIT_TREE" "$APPLY" --check "$GIT_TREE"
+	rm "$GIT_TREE/.git/MERGE_HEAD"
+
 	# a tree that git does not want to work in is not taken for a plain one
 	if ((!EUID)); then
 		plain_tree foreign
@@ -150,6 +154,20 @@ check_apply_errors()
 	plain_tree exists
 	echo x >exists/mm/zsmalloc_obj.h
 	refuses 'mm/zsmalloc_obj.h exists already' exists "$APPLY" exists
+	plain_tree part
+	"$APPLY" part
+	echo >>part/mm/zsmalloc_obj.h
+	refuses 'part of the series' part "$APPLY" part
+	refuses 'part of the series' part "$ROOT/scripts/export" "$SERIES_VERSION" --source part -o mails
+	refuses "not a Linux $SERIES_VERSION source tree" empty "$ROOT/scripts/export" "$SERIES_VERSION" --source empty -o mails
+	plain_tree wall
+	mkdir -p wall/tools/testing/selftests
+	echo >wall/tools/testing/selftests/zsmalloc
+	refuses "can't be written" wall "$APPLY" wall
+	[[ ! -e wall/Documentation/mm/zsmalloc.rst.zsmalloc-new ]]
+	echo >file
+	refuses 'is not a folder' file "$APPLY" file
+	BUILD=$PWD/file/build refuses "can't be written to" file "$ROOT/scripts/export" "$SERIES_VERSION"
 	sed -i 's/obj_to_location/obj_to_place/' "$GIT_TREE/mm/zsmalloc.c"
 	git -C "$GIT_TREE" commit -q -a -m conflict
 	refuses 'mm/zsmalloc.c' "$GIT_TREE" "$APPLY" "$GIT_TREE"
@@ -250,9 +268,10 @@ check_export()
 	refuses 'is not an empty folder' mails "$ROOT/scripts/export" "$SERIES_VERSION" -o mails
 	refuses 'no patches for Linux 9.9' mails "$ROOT/scripts/export" 9.9 -o other
 	GIT_COMMITTER_NAME='Some Sender' GIT_COMMITTER_EMAIL=sender@localhost \
-		"$ROOT/scripts/export" "$SERIES_VERSION" --signoff -v 2 -o signed
+		"$ROOT/scripts/export" "$SERIES_VERSION" --signoff -v 2 -o signed 2>signed.err
 	ours=$(grep -lx 'Signed-off-by: Some Sender <sender@localhost>' signed/*.patch | wc -l)
 	[[ $ours == $((mails - 1)) ]]
+	grep -q 'note: the patches are by' signed.err
 	grep -qE '^Subject: \[PATCH v2 0*1/' signed/*0001-*
 }
 
@@ -274,7 +293,8 @@ check_tree()
 	"$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
 	[[ -z $(git -C "$repo" status --porcelain) ]]
 	# again: left as it is
-	"$repo/scripts/tree" "$SERIES_VERSION" "$tree"
+	"$repo/scripts/tree" "$SERIES_VERSION" "$tree" 2>again
+	grep -q 'has the series as it is here' again
 
 	git -C "$tree" config user.name Tester
 	git -C "$tree" config user.email tester@localhost
@@ -287,8 +307,19 @@ check_tree()
 	echo x >>"$repo/mm/zsmalloc_obj.h"
 	refuses 'uncommitted changes here' "$repo/patches" "$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
 	git -C "$repo" checkout -q mm/zsmalloc_obj.h
-	"$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
+	"$repo/scripts/tree" "$SERIES_VERSION" "$tree" 2>again
+	grep -q 'changes that are not saved' again
+	"$repo/scripts/tree" --save "$tree"
 	[[ -f $repo/mm/zsmalloc_new.c ]]
+	# patches that were not saved from this tree are not replaced by it
+	git -C "$repo" add -A
+	git -C "$repo" -c user.name=t -c user.email=t@localhost commit -q -m change
+	git -C "$repo" checkout -q HEAD~1
+	refuses 'patches/ has changed since' "$repo/patches" "$repo/scripts/tree" --save "$tree"
+	"$repo/scripts/tree" "$SERIES_VERSION" "$tree" 2>again
+	grep -q 'not what patches/ has now' again
+	git -C "$repo" checkout -q -
+	git -C "$repo" reset -q HEAD~1
 	tail -n 1 "$repo/mm/zsmalloc_obj.h" | grep -q changed
 	grep -lx 'New-file: mm/zsmalloc_new.c' "$repo"/patches/linux-"$SERIES_VERSION"/*-a-change.patch
 	plain_tree plain
@@ -308,6 +339,9 @@ check_tree()
 	GIT_SEQUENCE_EDITOR="sed -i 1s/pick/edit/" git -C "$tree" rebase -q -i pristine
 	refuses 'a rebase is under way' "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
 	git -C "$tree" rebase --abort
+	git -C "$tree" checkout -q --detach
+	refuses 'is on no branch' "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
+	git -C "$tree" checkout -q -
 
 	git -C "$tree" reset -q --hard HEAD~1
 	"$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"

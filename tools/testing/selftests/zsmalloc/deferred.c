@@ -157,22 +157,33 @@ static bool device_swapon(void)
 	return true;
 }
 
-/* Swap out a region of which each page compresses to something, and unmap it. */
-static bool swap_out_and_unmap(size_t size, bool check)
+/* A region that is swapped out; each page of it compresses to half. */
+static char *swap_out(size_t size)
 {
-	unsigned long long *page;
 	char *region;
-	bool ok;
 
 	region = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (region == MAP_FAILED)
-		return false;
+		return NULL;
 	for (size_t at = 0; at < size; at += page_size) {
 		make_block(scratch_page, at / page_size);
 		memcpy(region + at, scratch_page, page_size / 2);
 	}
-	ok = !madvise(region, size, MADV_PAGEOUT);
+	if (!madvise(region, size, MADV_PAGEOUT))
+		return region;
+	munmap(region, size);
+	return NULL;
+}
+
+static bool swap_out_and_unmap(size_t size, bool check)
+{
+	char *region = swap_out(size);
+	unsigned long long *page;
+	bool ok = region;
+
+	if (!region)
+		return false;
 	for (size_t at = 0; ok && check && at < size; at += page_size) {
 		make_block(scratch_page, at / page_size);
 		page = (unsigned long long *)(region + at);
@@ -380,12 +391,8 @@ TEST_F_TIMEOUT(deferred, swapoff, TEST_TIMEOUT_SEC)
 		char *region;
 
 		ASSERT_TRUE(device_swapon());
-		region = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		ASSERT_NE(region, MAP_FAILED);
-		for (size_t at = 0; at < size; at += page_size)
-			make_block((unsigned long long *)(region + at), at / page_size);
-		ASSERT_EQ(madvise(region, size, MADV_PAGEOUT), 0);
+		region = swap_out(size);
+		ASSERT_NE(region, NULL);
 		ASSERT_TRUE(read_mm_stat(&full));
 		if (full.orig <= page_size)
 			SKIP(return, "pages are not swapped out to zram, but to zswap?");
@@ -576,6 +583,8 @@ int main(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
 		/* Only about the tests: neither root nor the device are needed. */
+		if (!strcmp(argv[i], "--help"))
+			argv[i] = "-h";
 		if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "-l"))
 			return test_harness_run(argc, argv);
 	}

@@ -728,6 +728,8 @@ static int parse_options(int argc, char **argv)
 static bool asks_for_help(char **argv)
 {
 	for (; *argv; argv++) {
+		if (!strcmp(*argv, "--help"))
+			*argv = "-h";
 		if (!strcmp(*argv, "-h"))
 			usage();
 		if (!strcmp(*argv, "-h") || !strcmp(*argv, "-l"))
