@@ -140,6 +140,45 @@ tap_cases()
 	     END { print p + 0, s + 0 }' "$1"
 }
 
+# zspage_size CONFIG COMMIT: bytes of struct zspage. What the compiler gets is
+# compiled with a line more.
+zspage_size()
+{
+	local config=$1 bits=64 obj=$BUILD/obj/$1-${KERNEL##*/} size
+
+	[[ $config != i386 ]] || bits=32
+	checkout "$2"
+	configure "$config"
+	kernel_make "$config" prepare mm/zsmalloc.i >"$config.log" 2>&1
+	{
+		cat "$obj/mm/zsmalloc.i"
+		echo 'char zspage_bytes[sizeof(struct zspage)];'
+	} >"$config.i"
+	gcc -m$bits -std=gnu11 -fms-extensions -funsigned-char -fshort-wchar -fno-pic -O2 -w \
+		-c -o "$config.o" "$config.i"
+	size=$(nm -S "$config.o" | awk '$4 == "zspage_bytes" { print $2 }')
+	[[ -n $size ]] || return
+	echo "$((16#$size))"
+}
+
+# Neither a zspage nor a handle grows. (Objects: a KUnit case has the size classes.)
+check_sizes()
+{
+	local config base series
+
+	for config in user i386; do
+		base=$(zspage_size "$config" pristine)
+		series=$(zspage_size "$config" "$TIP")
+		echo "$config: struct zspage has $base bytes, with the series $series"
+		((series > 0 && series <= base))
+	done
+	for commit in pristine "$TIP"; do
+		git -C "$KERNEL" grep -h '^#define ZS_HANDLE_SIZE' "$commit" -- mm >"handle-$commit"
+		[[ -s handle-$commit ]]
+	done
+	cmp handle-pristine "handle-$TIP"
+}
+
 check_user()
 {
 	kernel_image user "$TIP"
