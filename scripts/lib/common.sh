@@ -92,8 +92,10 @@ need_kernel_build()
 	export PATH=/usr/lib/ccache:$PATH
 	# Objects of one clone serve another
 	export CCACHE_BASEDIR=$BUILD CCACHE_NOHASHDIR=1
-	# No run of the preprocessor for what is not in the cache
-	export CCACHE_DEPEND=1
+	# Not CCACHE_DEPEND: it does not see what a file includes by .incbin, as the
+	# compressed kernel of x86, and gives an older kernel of the same size. Nothing
+	# that was cached in that way is to be found.
+	export CCACHE_NAMESPACE=zsmalloc
 }
 
 # take_lock: one script at a time in a build folder, with those that it calls
