@@ -35,7 +35,7 @@ die_log()
 # usage_or_die ARG: a script's answer to a word that it does not know
 usage_or_die()
 {
-	die "unknown argument '$1'; see $PROG --help"
+	die "unknown argument '$1'; see scripts/$PROG --help"
 }
 
 # print_help: the comment block below the SPDX line of the calling script
@@ -47,7 +47,14 @@ print_help()
 # need_arg OPTION [VALUE]: an option's value is there
 need_arg()
 {
-	[[ -n ${2-} ]] || die "$1 takes a value; see $PROG --help"
+	[[ -n ${2-} ]] || die "$1 takes a value; see scripts/$PROG --help"
+}
+
+# need_place PATH: a folder can be made there
+need_place()
+{
+	mkdir -p "$(dirname "$1")" 2>/dev/null && [[ -w $(dirname "$1") ]] && return
+	die "$1 can't be made: $(dirname "$1") can't be written to; name another folder"
 }
 
 # need PACKAGE...: Debian packages are installed, or get installed
@@ -103,7 +110,7 @@ take_lock()
 {
 	[[ ${BUILD_LOCKED-} != "$BUILD" ]] || return 0
 	if ! mkdir -p "$BUILD" 2>/dev/null || [[ ! -w $BUILD || (-e $BUILD/.lock && ! -w $BUILD/.lock) ]]; then
-		die "$BUILD can't be written to; it may be another user's: remove it, or set BUILD to another folder"
+		die "$BUILD can't be written to; run this as its owner, or set BUILD to a folder of yours"
 	fi
 	exec 9>"$BUILD/.lock"
 	flock -w 10 9 || die "another script is using $BUILD; wait, or set BUILD to another folder"

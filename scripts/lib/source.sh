@@ -106,7 +106,7 @@ check_ownership()
 
 	[[ -e $1/.git ]] || return 0
 	why=$(git -C "$1" rev-parse --git-dir 2>&1 >/dev/null) ||
-		die "git refuses $1: ${why%%$'\n'*}"
+		die "git refuses $1: ${why%%$'\n'*}; run this as its owner, or clone it"
 }
 
 # under_way DIR: names what git has not finished in the work tree DIR; nothing if
@@ -126,6 +126,8 @@ under_way()
 		echo 'a cherry-pick'
 	elif [[ -e $dir/REVERT_HEAD ]]; then
 		echo 'a revert'
+	elif [[ -e $dir/BISECT_LOG ]]; then
+		echo 'a bisect'
 	fi
 }
 

@@ -192,6 +192,13 @@ check_modules()
 	check_boot um-modules 16
 }
 
+# The arms of #ifdef CONFIG_COMPACTION that no other kernel here has
+check_nocompaction()
+{
+	kernel_image um-nocompaction "$TIP"
+	check_boot um-nocompaction 16
+}
+
 check_debug()
 {
 	kernel_image debug "$TIP"

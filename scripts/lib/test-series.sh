@@ -165,6 +165,13 @@ check_apply_errors()
 	echo >wall/tools/testing/selftests/zsmalloc
 	refuses "can't be written" wall "$APPLY" wall
 	[[ ! -e wall/Documentation/mm/zsmalloc.rst.zsmalloc-new ]]
+	# the first patch only: it adds no file
+	plain_tree first
+	(cd first && patch -s -p1) <"$(series_patches "$SERIES_VERSION" | sed -n 1p)"
+	refuses 'this patch is there already' first "$APPLY" first
+	echo x >"$GIT_TREE/mm/zsmalloc_obj.h"
+	refuses 'untracked file mm/zsmalloc_obj.h in the way' "$GIT_TREE" "$APPLY" "$GIT_TREE"
+	rm "$GIT_TREE/mm/zsmalloc_obj.h"
 	echo >file
 	refuses 'is not a folder' file "$APPLY" file
 	BUILD=$PWD/file/build refuses "can't be written to" file "$ROOT/scripts/export" "$SERIES_VERSION"
@@ -183,7 +190,7 @@ check_apply_interrupted()
 
 	plain_tree plain
 	before=$(state_of plain)
-	for delay in 0.02 0.05 0.1 0.15 0.2 0.25 0.3 0.35 0.4 0.5 0.6 0.8 1 3; do
+	for delay in 0.02 0.05 0.1 0.15 0.2 0.25 0.3 0.35 0.4 0.5 0.6 0.8 1 3 60; do
 		plain_tree plain
 		timeout -s TERM "$delay" "$APPLY" plain || true
 		[[ -z $(find plain -name '*.zsmalloc-new') ]]
@@ -201,7 +208,7 @@ check_apply_interrupted()
 	none=0 whole=0
 	git_tree "$GIT_TREE"
 	before=$(git_state "$GIT_TREE")
-	for delay in write 0.3 0.6 0.9 1.2 10; do
+	for delay in write 0.3 0.6 0.9 1.2 10 120; do
 		git_tree "$GIT_TREE"
 		if [[ $delay == write ]]; then
 			interrupt_at_checkout
@@ -305,7 +312,7 @@ check_tree()
 	git -C "$tree" add -A
 	git -C "$tree" commit -q -m 'mm/zsmalloc: a change' -m 'Why: to see it come back.'
 	echo x >>"$repo/mm/zsmalloc_obj.h"
-	refuses 'uncommitted changes here' "$repo/patches" "$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
+	refuses 'have changed since' "$repo/patches" "$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
 	git -C "$repo" checkout -q mm/zsmalloc_obj.h
 	"$repo/scripts/tree" "$SERIES_VERSION" "$tree" 2>again
 	grep -q 'changes that are not saved' again
@@ -315,7 +322,7 @@ check_tree()
 	git -C "$repo" add -A
 	git -C "$repo" -c user.name=t -c user.email=t@localhost commit -q -m change
 	git -C "$repo" checkout -q HEAD~1
-	refuses 'patches/ has changed since' "$repo/patches" "$repo/scripts/tree" --save "$tree"
+	refuses 'have changed since' "$repo/patches" "$repo/scripts/tree" --save "$tree"
 	"$repo/scripts/tree" "$SERIES_VERSION" "$tree" 2>again
 	grep -q 'not what patches/ has now' again
 	git -C "$repo" checkout -q -
@@ -343,8 +350,9 @@ check_tree()
 	refuses 'is on no branch' "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
 	git -C "$tree" checkout -q -
 
+	# what save itself has written is no reason to refuse
 	git -C "$tree" reset -q --hard HEAD~1
-	"$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
+	"$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
 	[[ ! -e $repo/mm/zsmalloc_new.c && -z $(git -C "$repo" status --porcelain) ]]
 	refuses 'not a tree of this script' "$repo/patches" "$repo/scripts/tree" --save "$SERIES_VERSION" "$repo"
 	refuses 'exists and is not a tree' "$repo/patches" "$repo/scripts/tree" "$SERIES_VERSION" "$repo/patches"
