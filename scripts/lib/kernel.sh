@@ -137,6 +137,12 @@ kernel_image()
 	say "building $config kernel: $(git -C "$KERNEL" log -1 --format=%s "$commit")"
 	# shellcheck disable=SC2086
 	kernel_make "$config" $targets >"$log" 2>&1 || die_log "$log" "the $config kernel does not build"
+	if [[ $file == */bzImage ]]; then
+		# A compiler cache may take the compressed kernel for an older one
+		bash "$KERNEL/scripts/extract-vmlinux" "$obj/$file" 2>/dev/null |
+			cmp -s - "$obj/arch/x86/boot/compressed/vmlinux.bin" ||
+			die "$obj/$file is not of this kernel; try again with CCACHE_DISABLE=1"
+	fi
 	rm -rf "$IMAGE.new"
 	mkdir -p "$IMAGE.new/root"
 	cp "$obj/$file" "$IMAGE.new/kernel"
