@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/fs.h>
 #include <signal.h>
 #include <stdio.h>
@@ -463,6 +464,33 @@ TEST_F_TIMEOUT(deferred, cpu_offline, TEST_TIMEOUT_SEC)
 		ASSERT_EQ(write_file(CPU_ONLINE, i % 2 ? "1" : "0"), 0);
 	}
 	ASSERT_EQ(write_file(CPU_ONLINE, "1"), 0);
+}
+
+/* A thread of that name runs, or waits to run. */
+static bool task_exists(const char *name)
+{
+	char comm[64];
+	bool found = false;
+	glob_t tasks;
+
+	if (glob("/proc/[0-9]*/comm", 0, NULL, &tasks))
+		return false;
+	for (size_t i = 0; !found && i < tasks.gl_pathc; i++) {
+		if (read_file(tasks.gl_pathv[i], comm, sizeof(comm)) <= 0)
+			continue;
+		comm[strcspn(comm, "\n")] = '\0';
+		found = !strcmp(comm, name);
+	}
+	globfree(&tasks);
+	return found;
+}
+
+/* The worker goes on when there is no memory for another thread (WQ_MEM_RECLAIM). */
+TEST_F(deferred, rescuer)
+{
+	if (!self->has_stats)
+		SKIP(return, "no debugfs file, CONFIG_ZSMALLOC_STAT is needed");
+	ASSERT_TRUE(task_exists("kworker/R-zsmalloc"));
 }
 
 static long long zswap_stat(const char *name)
