@@ -3,6 +3,15 @@
 # Several kernels side by side, one column each: what scripts that measure share.
 # Needs common.sh, source.sh, series.sh, kernel.sh.
 
+# Other designs, in patches/peers: Linux 7.2 with these patches instead of the series
+DESIGNS=(handle-queue percpu-queue)
+
+# is_peer NAME
+is_peer()
+{
+	[[ " ${DESIGNS[*]} " == *" $1 "* ]]
+}
+
 # kernel_names LIST: sets NAMES to the kernels that the user wants as columns
 kernel_names()
 {
@@ -11,8 +20,8 @@ kernel_names()
 	PATCHES=$(series_patches "$SERIES_VERSION" | wc -l)
 	IFS=, read -ra NAMES <<<"$1"
 	for k in "${NAMES[@]}"; do
-		[[ $k =~ ^(base|series|7\.3)$ || ($k =~ ^[1-9][0-9]*$ && $k -le $PATCHES) ]] ||
-			die "--kernels takes base, series, 7.3 or a patch from 1 to $PATCHES, not '$k'"
+		[[ $k =~ ^(base|series|7\.3)$ || ($k =~ ^[1-9][0-9]*$ && $k -le $PATCHES) ]] || is_peer "$k" ||
+			die "--kernels takes base, series, 7.3, ${DESIGNS[*]/%/,} or a patch from 1 to $PATCHES, not '$k'"
 	done
 	no_twice "--kernels" "$1"
 }
@@ -26,11 +35,34 @@ no_twice()
 	[[ -z $twice ]] || die "$1 has $twice twice"
 }
 
+# peer_commit NAME: a peer's patches as commits in KERNEL; prints the last one
+peer_commit()
+{
+	series_commits "$KERNEL" pristine "peers/$1" || die "patches/peers/$1 do not apply"
+}
+
+# peer_costs NAME: what a peer costs besides time, on a line. The memory is that of
+# a pool, as the patches compute it, with words of 64 bits and pages of 4 KB.
+peer_costs()
+{
+	local cpus=2 memory
+
+	case $1 in
+	handle-queue) memory="(128 MB >> PAGE_SHIFT) * 8 = $(((128 << 20 >> 12) * 8)) bytes with any number of CPUs" ;;
+	percpu-queue) memory="(2 * CPUs + 16) * PAGE_SIZE + 16 * CPUs = $(((2 * cpus + 16) * 4096 + 16 * cpus)) bytes with $cpus CPUs" ;;
+	esac
+	git -C "$KERNEL" diff --numstat pristine "$(peer_commit "$1")" |
+		awk -v memory="$memory" '
+			{ added += $1; removed += $2; files++ }
+			END { printf "%d lines added, %d removed in %d files; memory of a pool: %s\n",
+				added, removed, files, memory }'
+}
+
 # build_kernels CONFIG: builds NAMES; sets IMAGES. The series is checked out then.
 declare -A IMAGES
 build_kernels()
 {
-	local k
+	local k commit
 
 	for k in "${NAMES[@]}"; do
 		if [[ $k == 7.3 ]]; then
@@ -42,6 +74,10 @@ build_kernels()
 			case $k in
 			base) kernel_image "$1" pristine ;;
 			series) kernel_image "$1" "$TIP" ;;
+			[a-z]*)
+				commit=$(peer_commit "$k")
+				kernel_image "$1" "$commit"
+				;;
 			*) kernel_image "$1" "$TIP~$((PATCHES - k))" ;;
 			esac
 		fi
@@ -65,8 +101,11 @@ column_text()
 # conditions COMMAND CONFIG EMULATOR OPTIONS: under which figures were measured
 conditions()
 {
+	local k
+
+	# shellcheck disable=SC2001
 	cat <<-EOF
-		command   $1
+		command   $(sed 's/ --out [^ ]*//' <<<"$1")
 		date      $(date -u +%Y-%m-%d)
 		kernel    Linux $(kernel_release "$KERNEL"), scripts/config/$2.config
 		series    $PATCHES patches, code $(series_code)
@@ -75,4 +114,7 @@ conditions()
 		options   $4
 		host      $(nproc) CPUs, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sed -n 1p)
 	EOF
+	for k in "${NAMES[@]}"; do
+		! is_peer "$k" || echo "peer      $k: $(peer_costs "$k")"
+	done
 }

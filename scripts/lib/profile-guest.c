@@ -69,7 +69,7 @@ static unsigned long mm_stat(int column)
 static void run_munmap(size_t mb)
 {
 	size_t size = mb << 20, i;
-	unsigned long used;
+	unsigned long used, left;
 	unsigned char *p;
 
 	used = mm_stat(2);
@@ -92,12 +92,15 @@ static void run_munmap(size_t mb)
 	if (munmap(p, size))
 		err(1, "munmap");
 	mark();
-	/* No polling: that would count. This is long enough for any worker. */
+	/*
+	 * No polling: that would count. This is long enough for any worker, if
+	 * something wakes it up: what is left then is for the script to judge.
+	 */
 	usleep(1000000);
 	mark();
-	if (mm_stat(2) > used)
-		errx(1, "%lu bytes are not free after a second", mm_stat(2) - used);
-	printf("profile-guest: munmap pages=%zu\n", size / PAGE);
+	left = mm_stat(2);
+	left -= left < used ? left : used;
+	printf("profile-guest: munmap pages=%zu left_bytes=%lu\n", size / PAGE, left);
 }
 
 /*

@@ -12,11 +12,15 @@
 # The folder that has patches/ and the files
 SERIES=$ROOT
 
-# series_patches VERSION: the patches in order
+# series_patches VERSION: the patches in order; of peers/NAME instead of a version,
+# those of another design, which are for the same kernel
 series_patches()
 {
-	[[ -d $SERIES/patches/linux-$1 ]] || return 0
-	find "$SERIES/patches/linux-$1" -name '[0-9]*.patch' ! -name '0000-*' | sort
+	local dir=$SERIES/patches/linux-$1
+
+	[[ $1 != peers/* ]] || dir=$SERIES/patches/$1
+	[[ -d $dir ]] || return 0
+	find "$dir" -name '[0-9]*.patch' ! -name '0000-*' | sort
 }
 
 # new_files PATCH: the files that it adds
@@ -42,16 +46,16 @@ touched_files()
 	done | sort -u
 }
 
-# series_commits REPO BASE VERSION: makes the series as commits on BASE, without
-# touching REPO's index, work tree or branches, and prints the last one. On error
-# says which patch and file, and returns 1.
+# series_commits REPO BASE VERSION: makes the series, or the patches of peers/NAME,
+# as commits on BASE, without touching REPO's index, work tree or branches, and
+# prints the last one. On error says which patch and file, and returns 1.
 series_commits()
 {
 	local repo=$1 commit=$2 version=$3
 	local work patches patch f mode i err
 
 	mapfile -t patches < <(series_patches "$version")
-	((${#patches[@]})) || { echo "no patches for Linux $version" >&2; return 1; }
+	((${#patches[@]})) || { echo "no patches: $version" >&2; return 1; }
 	work=$(mktemp -d)
 
 	# What the added files are at each patch: undo the series from its end

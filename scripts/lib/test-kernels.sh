@@ -33,10 +33,10 @@ compile()
 
 # check_commit N: the Nth commit compiles with W=1 and sparse, has no kernel-doc
 # warning that the base has not, compiles on 32 bit, and boots and passes on
-# User-Mode Linux
+# User-Mode Linux, if its kernel is another than that of the commits before
 check_commit()
 {
-	local commit=$1 doc="$KERNEL/tools/docs/kernel-doc" f
+	local commit=$1 doc="$KERNEL/tools/docs/kernel-doc" f code
 
 	compile debug "$commit" W=1 C=1 CHECK=sparse
 	grep -q 'CHECK .*mm/zsmalloc.c' compile.log
@@ -49,9 +49,31 @@ check_commit()
 		never grep -i warning doc.log
 	done <files
 
+	# a commit of documentation or selftests has the kernel of the one before
+	code=$(git -C "$KERNEL" ls-tree -r "$commit" |
+		grep -vP '\t(Documentation/|tools/testing/|MAINTAINERS$)' | sha256sum)
+	if grep -qsFx "$code" "$LOGS/booted"; then
+		echo "the same kernel has passed already"
+		return
+	fi
 	kernel_image um "$commit"
 	# the last commit's selftests: what the worker must not break, worked before it
 	check_boot um 16
+	echo "$code" >>"$LOGS/booted"
+}
+
+# check_peers: the designs in patches/peers apply, and compile with W=1 on 64 and on
+# 32 bit. They are for measuring, no more is asked of them.
+check_peers()
+{
+	local peer TIP
+
+	for peer in "$ROOT"/patches/peers/*; do
+		TIP=$(series_commits "$KERNEL" pristine "peers/${peer##*/}")
+		# what it changes, as changed_sources() looks at TIP
+		compile debug "$TIP" W=1
+		compile i386 "$TIP"
+	done
 }
 
 # guest_commands MB KUNIT TESTS: what a booted kernel runs: KUnit if KUNIT is not
