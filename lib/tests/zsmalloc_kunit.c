@@ -500,7 +500,7 @@ static struct kunit_suite obj_test_suite = {
 #define ZT_WAIT_US		(10 * USEC_PER_SEC)
 #define ZT_POLL_US		(5 * USEC_PER_MSEC)
 
-/* An object in the pool; a free place for one if @handle is 0 */
+/* An object in the pool; if @handle is 0, a place for one, that may have had one */
 struct zt_obj {
 	unsigned long handle;
 	unsigned int size;
@@ -642,8 +642,10 @@ static void zt_free_set(struct zt_set *set)
 {
 	unsigned int i;
 
-	for (i = 0; i < set->nr; i++)
+	for (i = 0; i < set->nr; i++) {
 		zt_free(set->pool, &set->objs[i]);
+		set->objs[i].size = 0;
+	}
 }
 
 static void zt_destroy_set(void *data)
@@ -774,6 +776,22 @@ static void zt_punch_holes(struct zt_user *user, struct zt_set *set)
 	}
 }
 
+/* Allocate objects in the place of those that were freed */
+static void zt_fill_holes(struct kunit *test, struct zt_user *user,
+			  struct zt_set *set)
+{
+	unsigned int i;
+
+	for (i = 0; i < set->nr; i++) {
+		struct zt_obj *obj = &set->objs[i];
+
+		if (!obj->handle && obj->size)
+			KUNIT_ASSERT_EQ_MSG(test, zt_malloc(user, obj, obj->size), 0,
+					    "object %u of size %u", i, obj->size);
+		cond_resched();
+	}
+}
+
 /* The largest size in the same class as @size */
 static unsigned int zt_class_end(struct zs_pool *pool, unsigned int size)
 {
@@ -803,6 +821,11 @@ static void zt_check_class(struct kunit *test, struct zt_user *user,
 	zt_check_set(test, user, set);
 	zt_check_pages(test, set, class_size);
 
+	/* Also in places that compaction has emptied, if it left their zspage */
+	zt_fill_holes(test, user, set);
+	zt_check_set(test, user, set);
+	zt_check_pages(test, set, class_size);
+
 	zt_free_set(set);
 	zt_check_empty(test, user->pool);
 }
@@ -828,12 +851,7 @@ static void zt_replace_some(struct kunit *test, struct zt_user *user,
 	for (i = 0; i < ZT_NR_STEADY_OBJS; i++)
 		zt_free(user->pool, &set->objs[zt_random(user, set->nr)]);
 
-	for (i = 0; i < set->nr; i++) {
-		struct zt_obj *obj = &set->objs[i];
-
-		if (!obj->handle)
-			KUNIT_ASSERT_EQ(test, zt_malloc(user, obj, obj->size), 0);
-	}
+	zt_fill_holes(test, user, set);
 }
 
 /* Freed places are used again: the pool does not grow if the data does not */
