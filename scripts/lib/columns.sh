@@ -12,6 +12,34 @@ is_peer()
 	[[ " ${DESIGNS[*]} " == *" $1 "* ]]
 }
 
+# What frees zspages later: in the peers, in the series, and in 7.2
+WORKERS=(zs_free_deferred_work zs_free_handles_work free_pending_zspages async_free_zspage)
+
+# kernel_worker IMAGE: the first of these that the kernel has
+kernel_worker()
+{
+	local f
+
+	for f in "${WORKERS[@]}"; do
+		if grep -qE " [tT] $f(\.|\$)" "$1/System.map"; then
+			echo "$f"
+			return
+		fi
+	done
+}
+
+# swap_free KERNEL: what zram calls when a swap slot is freed
+swap_free()
+{
+	[[ $1 == handle-queue ]] && echo zs_free_deferred || echo zs_free
+}
+
+# real_free KERNEL: what takes class->lock and frees an object
+real_free()
+{
+	[[ $1 == percpu-queue ]] && echo zs_free_now || echo zs_free
+}
+
 # kernel_names LIST: sets NAMES to the kernels that the user wants as columns
 kernel_names()
 {

@@ -5,17 +5,20 @@
  * nothing; see profile-plugin.c.
  *
  *   profile-guest munmap MB	zram0 is swap space
+ *   profile-guest pair MB	the same, then another process on CPU 1
  *   profile-guest churn MB N	zram0 is a block device of MB, written N times
  */
 #define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PAGE		4096
@@ -66,13 +69,13 @@ static unsigned long mm_stat(int column)
 	return v[column];
 }
 
-static void run_munmap(size_t mb)
+/* Memory that is swapped out */
+static unsigned char *swapped_region(size_t size)
 {
-	size_t size = mb << 20, i;
-	unsigned long used, left;
+	unsigned long target = mm_stat(0) + size;
 	unsigned char *p;
+	size_t i;
 
-	used = mm_stat(2);
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		err(1, "mmap");
@@ -80,14 +83,23 @@ static void run_munmap(size_t mb)
 		err(1, "MADV_NOHUGEPAGE");
 	for (i = 0; i < size; i += PAGE)
 		fill_page(p + i, random_len());
-	for (i = 0; i < 100 && mm_stat(0) < size; i++) {
+	for (i = 0; i < 100 && mm_stat(0) < target; i++) {
 		if (madvise(p, size, MADV_PAGEOUT))
 			err(1, "MADV_PAGEOUT");
 		usleep(20000);
 	}
-	if (mm_stat(0) < size)
-		errx(1, "only %lu bytes of %zu are in zram", mm_stat(0), size);
+	if (mm_stat(0) < target)
+		errx(1, "only %lu bytes of %lu are in zram", mm_stat(0), target);
+	return p;
+}
 
+static void run_munmap(size_t mb)
+{
+	unsigned long used = mm_stat(2), full, left;
+	size_t size = mb << 20;
+	unsigned char *p = swapped_region(size);
+
+	full = mm_stat(2);
 	mark();
 	if (munmap(p, size))
 		err(1, "munmap");
@@ -100,7 +112,61 @@ static void run_munmap(size_t mb)
 	mark();
 	left = mm_stat(2);
 	left -= left < used ? left : used;
-	printf("profile-guest: munmap pages=%zu left_bytes=%lu\n", size / PAGE, left);
+	printf("profile-guest: munmap pages=%zu used_bytes=%lu left_bytes=%lu\n",
+	       size / PAGE, full - used, left);
+	fflush(stdout);
+}
+
+static void run_on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		err(1, "no CPU %d", cpu);
+}
+
+/*
+ * The same on two CPUs, one after the other. The memory of both is swapped out
+ * before any is unmapped.
+ */
+static void run_pair(size_t mb)
+{
+	size_t size = mb << 20;
+	int ready[2], start[2], status;
+	unsigned char *p;
+	pid_t pid;
+	char c;
+
+	if (pipe(ready) || pipe(start))
+		err(1, "pipe");
+	pid = fork();
+	if (pid < 0)
+		err(1, "fork");
+	if (!pid) {
+		close(start[1]);
+		run_on_cpu(1);
+		p = swapped_region(size);
+		if (write(ready[1], "", 1) != 1)
+			err(1, "write");
+		if (read(start[0], &c, 1))
+			errx(1, "nothing was to be read");
+		mark();
+		if (munmap(p, size))
+			err(1, "munmap");
+		mark();
+		usleep(1000000);
+		mark();
+		exit(0);
+	}
+	run_on_cpu(0);
+	if (read(ready[0], &c, 1) != 1)
+		errx(1, "the other process died");
+	run_munmap(mb);
+	close(start[1]);
+	if (waitpid(pid, &status, 0) != pid || status)
+		errx(1, "the other process failed");
 }
 
 /*
@@ -165,9 +231,11 @@ int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "munmap"))
 		run_munmap(strtoul(argv[2], NULL, 0));
+	else if (argc == 3 && !strcmp(argv[1], "pair"))
+		run_pair(strtoul(argv[2], NULL, 0));
 	else if (argc == 4 && !strcmp(argv[1], "churn"))
 		run_churn(strtoul(argv[2], NULL, 0), strtoul(argv[3], NULL, 0));
 	else
-		errx(2, "usage: profile-guest munmap MB | churn MB N");
+		errx(2, "usage: profile-guest munmap MB | pair MB | churn MB N");
 	return 0;
 }

@@ -20,95 +20,7 @@
  *   phase N fn NAME CALLS INSTRUCTIONS ATOMICS LOCKED-INSTRUCTIONS
  *   phase N task KIND INSTRUCTIONS ATOMICS
  */
-#include <glib.h>
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-/*
- * The part of QEMU's plugin API that is used here, version 4 (QEMU 10), as its
- * documentation has it. The header is in QEMU's source only.
- */
-#define EXPORT __attribute__((visibility("default")))
-#define PLUGIN_VERSION 4
-
-typedef uint64_t qemu_plugin_id_t;
-
-typedef struct {
-	const char *target_name;
-	struct {
-		int min;
-		int cur;
-	} version;
-	bool system_emulation;
-	union {
-		struct {
-			int smp_vcpus;
-			int max_vcpus;
-		} system;
-	};
-} qemu_info_t;
-
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-struct qemu_plugin_scoreboard;
-struct qemu_plugin_register;
-
-typedef struct {
-	struct qemu_plugin_scoreboard *score;
-	size_t offset;
-} qemu_plugin_u64;
-
-typedef struct {
-	struct qemu_plugin_register *handle;
-	const char *name;
-	const char *feature;
-} qemu_plugin_reg_descriptor;
-
-enum qemu_plugin_cb_flags { CB_NO_REGS, CB_R_REGS, CB_RW_REGS };
-enum qemu_plugin_op { INLINE_ADD_U64, INLINE_STORE_U64 };
-enum qemu_plugin_cond { COND_NEVER, COND_ALWAYS, COND_EQ, COND_NE };
-
-void qemu_plugin_register_vcpu_init_cb(qemu_plugin_id_t id,
-		void (*cb)(qemu_plugin_id_t id, unsigned int vcpu));
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
-		void (*cb)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb));
-void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
-		void (*cb)(qemu_plugin_id_t id, void *data), void *data);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
-		void (*cb)(unsigned int vcpu, void *data),
-		enum qemu_plugin_cb_flags flags, void *data);
-void qemu_plugin_register_vcpu_tb_exec_cond_cb(struct qemu_plugin_tb *tb,
-		void (*cb)(unsigned int vcpu, void *data),
-		enum qemu_plugin_cb_flags flags, enum qemu_plugin_cond cond,
-		qemu_plugin_u64 entry, uint64_t imm, void *data);
-void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(
-		struct qemu_plugin_insn *insn, enum qemu_plugin_op op,
-		qemu_plugin_u64 entry, uint64_t imm);
-struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size);
-void *qemu_plugin_scoreboard_find(struct qemu_plugin_scoreboard *score,
-		unsigned int vcpu);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb,
-		size_t i);
-size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *dest,
-		size_t len);
-uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-GArray *qemu_plugin_get_registers(void);
-int qemu_plugin_read_register(struct qemu_plugin_register *reg, GByteArray *buf);
-bool qemu_plugin_read_memory_vaddr(uint64_t addr, GByteArray *data, size_t len);
-
-EXPORT int qemu_plugin_version = PLUGIN_VERSION;
-EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
-		int argc, char **argv);
-
-/* Kernel stacks are THREAD_SIZE large and aligned, so they name a task */
-#define STACK_SHIFT	14
+#include "plugin.h"
 
 #define MAX_PHASES	64
 #define MAX_FUNCTIONS	64
@@ -163,7 +75,6 @@ struct task {
 	struct counters phases[MAX_PHASES];
 };
 
-static bool is_arm64;
 static const char *out_path;
 static struct function functions[MAX_FUNCTIONS];
 static unsigned int nr_functions;
@@ -181,21 +92,6 @@ static struct counters held_start;
 
 static struct qemu_plugin_scoreboard *board;
 static qemu_plugin_u64 board_insns, board_atomics, board_nr_frames;
-static struct qemu_plugin_register *reg_sp, *reg_arg, *reg_link;
-static GByteArray *buffer;
-
-__attribute__((noreturn, format(printf, 1, 2)))
-static void fail(const char *format, ...)
-{
-	va_list args;
-
-	fprintf(stderr, "profile-plugin: ");
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(1);
-}
 
 static struct counters now(void)
 {
@@ -215,30 +111,6 @@ static void add(struct counters *to, struct counters c)
 {
 	to->insns += c.insns;
 	to->atomics += c.atomics;
-}
-
-static uint64_t buffer_u64(void)
-{
-	uint64_t value = 0;
-
-	memcpy(&value, buffer->data, MIN(buffer->len, sizeof(value)));
-	return value;
-}
-
-static uint64_t read_reg(struct qemu_plugin_register *reg)
-{
-	g_byte_array_set_size(buffer, 0);
-	if (qemu_plugin_read_register(reg, buffer) <= 0)
-		fail("a register can't be read");
-	return buffer_u64();
-}
-
-static uint64_t read_u64(uint64_t addr)
-{
-	g_byte_array_set_size(buffer, 0);
-	if (!qemu_plugin_read_memory_vaddr(addr, buffer, sizeof(uint64_t)))
-		fail("no memory at %#" PRIx64, addr);
-	return buffer_u64();
 }
 
 static struct task *find_task(uint64_t sp)
@@ -332,12 +204,7 @@ static void on_entry(unsigned int vcpu, void *data)
 		break;
 	}
 
-	if (is_arm64) {
-		ret = read_reg(reg_link);
-	} else {
-		ret = read_u64(sp);
-		sp += sizeof(uint64_t);
-	}
+	ret = return_address(&sp);
 	/* Only locks that the function itself takes */
 	if (fn->kind == FN_SPIN_LOCK &&
 	    (held_lock || !lock_in || ret < lock_in->addr || ret >= lock_in->end))
@@ -420,11 +287,6 @@ static bool arm64_is_atomic(uint32_t c)
 	       (c & 0xbfe00000) == 0x88200000;		/* STXP, STLXP */
 }
 
-static bool is_kernel(uint64_t addr)
-{
-	return addr >> 63;
-}
-
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	size_t i, n = qemu_plugin_tb_n_insns(tb);
@@ -470,27 +332,11 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 
 static void on_vcpu(qemu_plugin_id_t id, unsigned int vcpu)
 {
-	GArray *regs = qemu_plugin_get_registers();
-	unsigned int i;
-
 	(void)id;
 	if (vcpu)
 		fail("more than one vCPU");
 	nr_frames = &((struct board *)qemu_plugin_scoreboard_find(board, 0))->nr_frames;
-	for (i = 0; i < regs->len; i++) {
-		qemu_plugin_reg_descriptor *d =
-			&g_array_index(regs, qemu_plugin_reg_descriptor, i);
-
-		if (!strcmp(d->name, is_arm64 ? "sp" : "rsp"))
-			reg_sp = d->handle;
-		if (!strcmp(d->name, is_arm64 ? "x0" : "rdi"))
-			reg_arg = d->handle;
-		if (!strcmp(d->name, "x30"))
-			reg_link = d->handle;
-	}
-	g_array_free(regs, true);
-	if (!reg_sp || !reg_arg || (is_arm64 && !reg_link))
-		fail("QEMU does not show the registers");
+	find_registers();
 }
 
 static const char *task_kind(const struct task *task)
@@ -556,72 +402,22 @@ static struct function *watch(enum kind kind, const char *name)
 	return fn;
 }
 
-/* NAME, or what the compiler makes of it: NAME.isra.0, NAME.constprop.0 */
-static bool is_name(const char *symbol, const char *name)
+static void find_functions(void)
 {
-	size_t len = strlen(name);
-
-	return !strncmp(symbol, name, len) &&
-	       (!symbol[len] || !strncmp(symbol + len, ".isra.", 6) ||
-		!strncmp(symbol + len, ".constprop.", 11));
-}
-
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* The next symbol's address */
-static uint64_t symbol_end(const GArray *addrs, uint64_t addr)
-{
-	unsigned int k;
-
-	for (k = 0; k < addrs->len; k++) {
-		if (g_array_index(addrs, uint64_t, k) > addr)
-			return g_array_index(addrs, uint64_t, k);
-	}
-	return addr;
-}
-
-static void read_map(const char *path)
-{
-	GArray *addrs = g_array_new(false, false, sizeof(uint64_t));
-	char line[512], name[384], type;
-	FILE *map = fopen(path, "r");
 	unsigned int i;
-	uint64_t addr;
 
-	if (!map)
-		fail("%s can't be read", path);
-	while (fgets(line, sizeof(line), map)) {
-		if (sscanf(line, "%" SCNx64 " %c %383s", &addr, &type, name) != 3)
-			continue;
-		if (!strcmp(name, "init_stack"))
-			idle_stack = addr;
-		if (type != 't' && type != 'T')
-			continue;
-		g_array_append_val(addrs, addr);
-		for (i = 0; i < nr_functions; i++) {
-			struct function *fn = &functions[i];
-
-			if (is_name(name, fn->symbol) && !fn->addr)
-				fn->addr = addr;
-			if (fn->caller && is_name(name, fn->caller) && !fn->caller_addr)
-				fn->caller_addr = addr;
-		}
-	}
-	fclose(map);
-
-	qsort(addrs->data, addrs->len, sizeof(uint64_t), compare);
 	for (i = 0; i < nr_functions; i++) {
-		if (!functions[i].addr && functions[i].kind != FN_WATCHED)
-			fail("the kernel has no %s", functions[i].symbol);
-		functions[i].end = symbol_end(addrs, functions[i].addr);
-		functions[i].caller_end = symbol_end(addrs, functions[i].caller_addr);
+		struct function *fn = &functions[i];
+
+		fn->addr = symbol_addr(fn->symbol);
+		if (!fn->addr && fn->kind != FN_WATCHED)
+			fail("the kernel has no %s", fn->symbol);
+		fn->end = symbol_end(fn->addr);
+		if (fn->caller)
+			fn->caller_addr = symbol_addr(fn->caller);
+		fn->caller_end = symbol_end(fn->caller_addr);
 	}
-	g_array_free(addrs, true);
+	idle_stack = symbol_addr("init_stack");
 }
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
@@ -630,9 +426,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
 	const char *map = NULL;
 	int i;
 
-	is_arm64 = !strcmp(info->target_name, "aarch64");
-	if (!is_arm64 && strcmp(info->target_name, "x86_64"))
-		fail("no support for %s", info->target_name);
+	find_target(info);
 
 	for (i = 0; i < argc; i++) {
 		char *eq = strchr(argv[i], '=');
@@ -658,9 +452,9 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
 	watch(FN_SPIN_UNLOCK, "_raw_spin_unlock");
 	watch(FN_SWITCH, "finish_task_switch");
 	watch(FN_PHASE, is_arm64 ? "__arm64_sys_arm64_personality" : "__x64_sys_personality");
-	read_map(map);
+	read_symbols(map);
+	find_functions();
 
-	buffer = g_byte_array_new();
 	tasks = g_hash_table_new(NULL, NULL);
 	board = qemu_plugin_scoreboard_new(sizeof(struct board));
 	board_insns = (qemu_plugin_u64){ board, offsetof(struct board, counters.insns) };

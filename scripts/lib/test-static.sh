@@ -106,3 +106,104 @@ check_quoted_tables()
 	done
 	[[ $n -gt 3 ]]
 }
+
+# sim PATTERN ARG...: what the simulation of scripts/scale prints
+sim()
+{
+	local expected=$1 got
+
+	shift
+	got=$(./scale-sim "$@")
+	# shellcheck disable=SC2053 # a pattern
+	[[ $got == $expected ]] ||
+		{ echo "scale-sim $*: $got, not $expected"; return 1; }
+}
+
+# pages EVENTS [WORKER]: a trace of 100 pages with these events each, which are 100
+# instructions; and events of the worker for each, which are 40
+pages()
+{
+	local i
+
+	echo "section munmap"
+	for ((i = 0; i < 100; i++)); do printf 'p\n%b\n' "${1// /\\n}"; done
+	echo "section worker"
+	[[ -n ${2-} ]] || return 0
+	for ((i = 0; i < 100; i++)); do printf '%b\n' "${2// /\\n}"; done
+}
+
+# The simulation of scripts/scale, on traces whose time is known. Events are
+# written i30 for "i 30".
+check_scale_sim()
+{
+	local n
+
+	gcc -O2 -Wall -Wextra -Werror -o scale-sim "$ROOT/scripts/lib/scale-sim.c" -lm
+
+	# One CPU: the trace, whatever a transfer takes
+	pages 'l1 w1 i30 u1 r2 w3 h i70' >mixed
+	sim '10000.00 10000.00 0 0.00' run mixed none 1 50 1 1
+	sim '30000.00 30000.00 0 0.00' run mixed none 3 50 1 1
+
+	# Nothing shared: as many processes take as long
+	pages 'i100' >alone
+	for n in 1 2 7 64; do
+		sim '10000.00 10000.00 0 0.00' run alone none 1 50 $n $n
+	done
+
+	# A lock that is always held: one after the other, and a transfer to each that waited
+	pages 'l1 i100 u1' >locked
+	for n in 1 2 7 64; do
+		sim "$((n * 10000)).00 *" run locked none 1 0 $n $n
+	done
+	sim "$((4 * 10000 + (4 * 100 - 1) * 10)).00 *" run locked none 1 10 4 4
+
+	# A line that two CPUs write is transferred each time. The second CPU waits for it
+	# once, and is behind then
+	pages 'w1 i100' >line
+	sim '12020.00 12020.00 200 20.00' run line none 1 20 2 2
+	# One that is only read is not
+	pages 'r1 i100' >only-read
+	sim '10000.00 10000.00 0 0.00' run only-read none 1 20 2 2
+	# Each writes it and then reads it: at 0 both want it, and the second to write, at
+	# 240, takes it from the first, who still had it to read at 220
+	printf 'section munmap\np\nw1\ni200\np\nr1\ni200\nsection worker\n' >both
+	sim '460.00 460.00 3 20.00' run both none 1 20 2 2
+
+	# The worker does its share on another CPU, or beside the process, or later, or
+	# not at all; or the process does it
+	pages i100 'h i40' >worker
+	sim '10000.00 10040.00 100 0.00' run worker 1,1000,0 1 0 2 1
+	sim '10000.00 10050.00 100 0.00' run worker 1,1000,0 1 10 2 1
+	sim '10000.00 15000.00 100 0.00' run worker 101,1000,10900 1 0 2 1
+	sim '10000.00 never 0 0.00' run worker 101,1000,0 1 10 1 1
+	sim '14000.00 14000.00 0 0.00' run worker 1,0,0 1 10 1 1
+	sim '* 14000.00 0 0.00' run worker 1,1000,0 1 10 1 1
+	# of 4 CPUs, none has 101 parts of its own
+	sim '10000.00 never 0 0.00' run worker 101,1000,0,percpu 1 0 4 4
+	# 200 of the 400 are done at once, 4 at a time
+	sim '12000.00 never 0 0.00' run worker 101,200,0,percpu 1 0 4 4
+	# A lock that somebody has is not waited for if it is only tried: that page's part
+	# is done at once. Here the first CPU gets it always, and the second never.
+	pages 't1 i100 u1' 'i40' >tried
+	sim '10000.00 24100.00 0 0.00' run tried 1000,1000,20000 1 0 2 2
+
+	# Two runs are identical
+	pages 'l1 w1 i30 u1 r2 w3 h i70' 'w3 i40' >all
+	./scale-sim run all 10,200,50 3 30 8 8 >one
+	./scale-sim run all 10,200,50 3 30 8 8 >two
+	cmp one two
+
+	# The costs that made the times are found
+	for n in 1 2 4; do
+		./scale-sim run mixed none 1 40 4 "$n" | awk -v n="$n" '{ printf "%d=%f ", n, $1 * 2.5 }'
+	done >known
+	# shellcheck disable=SC2046 # arguments
+	sim '40 2.5' fit mixed none 1 4 $(cat known)
+
+	# What is no trace is refused
+	echo 'section munmap' >empty
+	! ./scale-sim run empty none 1 0 1 1 || return 1
+	printf 'section munmap\np\nx 1\n' >wrong
+	! ./scale-sim run wrong none 1 0 1 1 || return 1
+}
