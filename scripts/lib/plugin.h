@@ -274,4 +274,21 @@ static uint64_t symbol_end(uint64_t addr)
 	return addr;
 }
 
+/* The function that an address is in */
+__attribute__((unused))
+static const char *symbol_name(uint64_t addr)
+{
+	const char *name = "?";
+	unsigned int i;
+
+	for (i = 0; i < symbols->len; i++) {
+		struct symbol *s = &g_array_index(symbols, struct symbol, i);
+
+		if (s->addr > addr)
+			break;
+		name = s->name;
+	}
+	return name;
+}
+
 #endif /* PLUGIN_H */

@@ -12,7 +12,8 @@
  *
  * A cacheline is a shared one if it is used for A and for B, on different CPUs, and
  * one of them writes it. Any other line is handed over where the worker uses what A
- * wrote, or the other way round. The stack of a task is left out.
+ * had, or the other way round: reads what it does not have, or writes what it does
+ * not have alone. The stack of a task is left out.
  *
  * A lock is held from the call of a lock function to the call of an unlock
  * function. Locks that are not in a shared line are left out.
@@ -35,6 +36,8 @@
 #define MAX_TASKS	8
 
 #define LINE_SHIFT	6
+#define UPDATE_INSNS	8
+#define HOT_LINES	12
 
 enum stream { NONE, A, A_WORKER, B, B_WORKER, NR_STREAMS };
 
@@ -48,6 +51,7 @@ static const char event_letter[] = "prwltuh";
 struct event {
 	uint64_t addr;
 	uint64_t when;
+	uint64_t pc;
 	uint8_t type;
 	uint8_t stream;
 	uint8_t cpu;
@@ -59,6 +63,13 @@ enum kind { FN_MUNMAP, FN_WORKER, FN_UNIT, FN_LOCK, FN_TRYLOCK, FN_UNLOCK, FN_WA
 struct function {
 	enum kind kind;
 	uint64_t addr;
+};
+
+/* An instruction, in its block; and the function that begins with it */
+struct place {
+	uint64_t pc;
+	unsigned int before_end;	/* how many are not executed yet */
+	const struct function *fn;
 };
 
 /* A task that is in munmap() or frees zspages, and where that returns to */
@@ -75,8 +86,10 @@ struct line {
 	uint8_t cpus_a;		/* that use it for A */
 	uint8_t cpus_b;
 	bool written;
-	uint8_t last_writer;
+	uint8_t holders;	/* streams that have it, if it is not shared */
 	unsigned int id;
+	uint64_t writes;	/* in munmap of A, and the last place of one */
+	uint64_t pc;
 };
 
 static const char *out_path;
@@ -137,54 +150,47 @@ static void begin_task(enum stream stream, unsigned int insns)
 	fail("too many tasks");
 }
 
-/* BEFORE_END: the instructions of the block that are not executed yet */
-static void record(enum event_type type, uint64_t addr, unsigned int before_end)
+static void record(enum event_type type, uint64_t addr, const struct place *place)
 {
-	struct event e = { .addr = addr, .type = type };
+	struct event e = { .addr = addr, .type = type, .pc = place->pc };
 
 	if (!current_task)
 		return;
 	e.stream = current_task->stream;
 	e.cpu = current_task->cpu;
-	e.when = stream_insns[e.stream] - before_end;
+	e.when = stream_insns[e.stream] - place->before_end;
 	g_array_append_val(events, e);
 }
 
-/* An instruction at which a function begins */
-struct entry {
-	const struct function *fn;
-	unsigned int before_end;
-};
-
 static void on_entry(unsigned int cpu, void *data)
 {
-	const struct entry *entry = data;
+	const struct place *place = data;
 
 	(void)cpu;
-	switch (entry->fn->kind) {
+	switch (place->fn->kind) {
 	case FN_MUNMAP:
 		if (phase == 1)
-			begin_task(A, entry->before_end);
+			begin_task(A, place->before_end);
 		else if (phase == 4)
-			begin_task(B, entry->before_end);
+			begin_task(B, place->before_end);
 		break;
 	case FN_WORKER:
 		if (phase == 1 || phase == 2)
-			begin_task(A_WORKER, entry->before_end);
+			begin_task(A_WORKER, place->before_end);
 		else if (phase == 4 || phase == 5)
-			begin_task(B_WORKER, entry->before_end);
+			begin_task(B_WORKER, place->before_end);
 		break;
 	case FN_UNIT:
-		record(EV_UNIT, 0, entry->before_end);
+		record(EV_UNIT, 0, place);
 		break;
 	case FN_LOCK:
-		record(EV_LOCK, read_reg(reg_arg), entry->before_end);
+		record(EV_LOCK, read_reg(reg_arg), place);
 		break;
 	case FN_TRYLOCK:
-		record(EV_TRYLOCK, read_reg(reg_arg), entry->before_end);
+		record(EV_TRYLOCK, read_reg(reg_arg), place);
 		break;
 	case FN_UNLOCK:
-		record(EV_UNLOCK, read_reg(reg_arg), entry->before_end);
+		record(EV_UNLOCK, read_reg(reg_arg), place);
 		break;
 	case FN_WAIT:
 		nr_waits += !!current_task;
@@ -195,6 +201,7 @@ static void on_entry(unsigned int cpu, void *data)
 	}
 }
 
+/* A block of instructions */
 struct block {
 	uint64_t addr;
 	unsigned int nr_insns;
@@ -228,7 +235,7 @@ static void on_access(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t add
 	(void)cpu;
 	if (!current_task || !is_kernel(addr) || addr >> STACK_SHIFT == current_task->stack)
 		return;
-	record(qemu_plugin_mem_is_store(info) ? EV_WRITE : EV_READ, addr, (size_t)data);
+	record(qemu_plugin_mem_is_store(info) ? EV_WRITE : EV_READ, addr, data);
 }
 
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
@@ -247,20 +254,18 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 
 	for (i = 0; i < n; i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-		uint64_t addr = qemu_plugin_insn_vaddr(insn);
+		struct place *place = g_new(struct place, 1);
 
+		*place = (struct place){ qemu_plugin_insn_vaddr(insn), n - i, NULL };
 		for (k = 0; k < nr_functions; k++) {
-			struct entry *entry;
-
-			if (functions[k].addr != addr)
+			if (functions[k].addr != place->pc)
 				continue;
-			entry = g_new(struct entry, 1);
-			*entry = (struct entry){ &functions[k], n - i };
+			place->fn = &functions[k];
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_entry, CB_R_REGS,
-							       entry);
+							       place);
 		}
 		qemu_plugin_register_vcpu_mem_cb(insn, on_access, CB_NO_REGS, MEM_RW,
-						 (void *)(n - i));
+						 place);
 	}
 }
 
@@ -340,12 +345,13 @@ static void classify(void)
 			continue;
 		}
 		if (is_write || e->type == EV_READ) {
-			bool handed = l->last_writer && l->last_writer != e->stream &&
-				      !is_for_b(e);
+			uint8_t self = 1 << e->stream;
+			bool handed = l->holders && !is_for_b(e) &&
+				      (!(l->holders & self) || (is_write && l->holders != self));
 
 			e->type = handed ? EV_HANDED : EV_DROPPED;
-			if ((is_write || handed) && !is_for_b(e))
-				l->last_writer = e->stream;
+			if (!is_for_b(e))
+				l->holders = is_write ? self : l->holders | self;
 			continue;
 		}
 		e->type = EV_DROPPED;
@@ -364,6 +370,35 @@ static void classify(void)
 	g_hash_table_destroy(tried);
 }
 
+/*
+ * An atomic operation reads a line and writes it, but gets it once, to write it. So
+ * does, on many machines, what reads just before it writes.
+ */
+static void merge_updates(enum stream stream)
+{
+	GHashTable *writes = g_hash_table_new(NULL, NULL);	/* line to next write */
+	unsigned int i;
+
+	for (i = events->len; i--;) {
+		struct event *e = event(i), *write;
+		void *key = (void *)(e->addr >> LINE_SHIFT);
+
+		if (e->stream != stream)
+			continue;
+		if (e->type == EV_WRITE)
+			g_hash_table_insert(writes, key, e);
+		if (e->type != EV_READ)
+			continue;
+		write = g_hash_table_lookup(writes, key);
+		if (write && write->when - e->when <= UPDATE_INSNS) {
+			e->type = EV_WRITE;
+			write->type = EV_DROPPED;
+			g_hash_table_insert(writes, key, e);
+		}
+	}
+	g_hash_table_destroy(writes);
+}
+
 static unsigned int event_id(const struct event *e)
 {
 	size_t id;
@@ -376,6 +411,45 @@ static unsigned int event_id(const struct event *e)
 		g_hash_table_insert(lock_ids, (void *)e->addr, (void *)id);
 	}
 	return id;
+}
+
+static int compare_writes(const void *a, const void *b)
+{
+	const struct line *x = *(const struct line *const *)a;
+	const struct line *y = *(const struct line *const *)b;
+
+	return x->writes != y->writes ? (x->writes < y->writes ? 1 : -1) :
+	       x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* The shared lines that are written most often, for people */
+static void write_hot_lines(FILE *out)
+{
+	struct line **hot = g_new0(struct line *, nr_line_ids + 1);
+	unsigned int i, units = 0;
+
+	for (i = 0; i < events->len; i++) {
+		struct event *e = event(i);
+		struct line *l;
+
+		units += e->stream == A && e->type == EV_UNIT;
+		if (e->stream != A || e->type != EV_WRITE)
+			continue;
+		l = find_line(e->addr);
+		l->writes++;
+		l->pc = e->pc;
+		hot[l->id] = l;
+	}
+	/* There is no line 0, and not all are written by A */
+	for (i = 0; i <= nr_line_ids; i++) {
+		if (!hot[i])
+			hot[i] = g_new0(struct line, 1);
+	}
+	qsort(hot, nr_line_ids + 1, sizeof(*hot), compare_writes);
+	for (i = 0; i < MIN(nr_line_ids, HOT_LINES) && hot[i]->writes; i++)
+		fprintf(out, "# hot %.3f %s\n", (double)hot[i]->writes / MAX(units, 1),
+			symbol_name(hot[i]->pc));
+	g_free(hot);
 }
 
 static void write_stream(FILE *out, enum stream stream, const char *name)
@@ -411,7 +485,10 @@ static void on_exit_(qemu_plugin_id_t id, void *data)
 		fail("%s can't be written", out_path);
 	find_lines();
 	classify();
+	merge_updates(A);
+	merge_updates(A_WORKER);
 	fprintf(out, "# lock waits %" PRIu64 "\n", nr_waits);
+	write_hot_lines(out);
 	write_stream(out, A, "munmap");
 	write_stream(out, A_WORKER, "worker");
 	if (fclose(out))

@@ -84,18 +84,33 @@ covered()
 	return 1
 }
 
+# show_results DIR: its table, made again from its CSV
+show_results()
+{
+	local csv
+
+	for csv in profile scale bench; do
+		[[ ! -e $1/$csv.csv ]] || { "$ROOT/scripts/$csv" --show "$1"; return; }
+	done
+	"$ROOT/scripts/bench" --show "$1"
+}
+
 # README and the cover letter quote the tables in results/ to the letter, and the
 # tables are of the series as it is
 check_quoted_tables()
 {
-	local table line text n=0 code
+	local table line text n=0 code shown
 
 	code=$(series_code)
 	cd "$ROOT" || return
 	for table in results/*/table.txt; do
 		grep -qE "^series .* code $code\$" "${table%/*}/conditions.txt" ||
 			{ echo "$table is not of this series (code $code): measure again"; return 1; }
+		shown=$(show_results "${table%/*}")
+		[[ $(<"$table") == "$shown" ]] ||
+			{ echo "$table is not what its CSV gives: $shown"; return 1; }
 		while read -r line; do
+			[[ -n $line ]] || continue
 			for text in README "patches/linux-$SERIES_VERSION/0000-cover-letter.patch"; do
 				grep -qF -- "$line" "$text" ||
 					{ echo "$text does not have, from $table: $line"; return 1; }
@@ -105,6 +120,19 @@ check_quoted_tables()
 		grep -qF "${table%/*}" README || { echo "README does not name ${table%/*}"; return 1; }
 	done
 	[[ $n -gt 3 ]]
+}
+
+# What profile and scale build for QEMU and for the guest has no warnings
+check_plugins()
+{
+	local f
+
+	need gcc pkg-config libglib2.0-dev
+	for f in "$ROOT"/scripts/lib/*-plugin.c; do
+		# shellcheck disable=SC2046 # options
+		gcc -O2 -Wall -Wextra -Werror -shared -fPIC $(pkg-config --cflags glib-2.0) -o plugin.so "$f"
+	done
+	gcc -O2 -Wall -Wextra -Werror -static -o guest "$ROOT/scripts/lib/profile-guest.c"
 }
 
 # sim PATTERN ARG...: what the simulation of scripts/scale prints
