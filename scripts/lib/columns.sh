@@ -3,8 +3,9 @@
 # Several kernels side by side, one column each: what scripts that measure share.
 # Needs common.sh, source.sh, series.sh, kernel.sh.
 
-# Other designs, in patches/peers: Linux 7.2 with these patches instead of the series
-DESIGNS=(handle-queue percpu-queue)
+# Other designs, the folders in patches/peers: Linux 7.2 with the patches in one of
+# them instead of the series
+mapfile -t DESIGNS < <(find "$ROOT/patches/peers" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort)
 
 # is_peer NAME
 is_peer()
@@ -67,6 +68,19 @@ no_twice()
 peer_commit()
 {
 	series_commits "$KERNEL" pristine "peers/$1" || die "patches/peers/$1 do not apply"
+}
+
+# code_diff COMMIT OPTION...: how the kernel itself differs from the pristine one:
+# neither its tests nor its documentation
+code_diff()
+{
+	git -C "$KERNEL" diff "${@:2}" pristine "$1" -- . ':!Documentation' ':!MAINTAINERS' ':!lib' ':!tools'
+}
+
+# peer_code NAME: a name for the code of a peer, as series_code is one
+peer_code()
+{
+	code_diff "$(peer_commit "$1")" | git patch-id --stable | cut -c1-12
 }
 
 # peer_costs NAME: what a peer costs besides time, on a line. The memory is that of
@@ -143,6 +157,9 @@ conditions()
 		host      $(nproc) CPUs, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sed -n 1p)
 	EOF
 	for k in "${NAMES[@]}"; do
-		! is_peer "$k" || echo "peer      $k: $(peer_costs "$k")"
+		! is_peer "$k" || echo "peer      $k: $(series_patches "peers/$k" | wc -l) patches, code $(peer_code "$k")"
+	done
+	for k in "${NAMES[@]}"; do
+		! is_peer "$k" || echo "costs     $k: $(peer_costs "$k")"
 	done
 }

@@ -68,8 +68,8 @@ check_peers()
 {
 	local peer TIP
 
-	for peer in "$ROOT"/patches/peers/*; do
-		TIP=$(series_commits "$KERNEL" pristine "peers/${peer##*/}")
+	for peer in "${DESIGNS[@]}"; do
+		TIP=$(peer_commit "$peer")
 		# what it changes, as changed_sources() looks at TIP
 		compile debug "$TIP" W=1
 		compile i386 "$TIP"

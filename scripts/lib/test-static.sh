@@ -39,6 +39,21 @@ check_help()
 	done
 }
 
+# What bench and profile are asked for wrongly is refused before anything is built
+check_options()
+{
+	local bench=$ROOT/scripts/bench profile=$ROOT/scripts/profile
+
+	refuses "unknown argument '--peers'" nowhere "$bench" --peers
+	refuses "${DESIGNS[0]}" nowhere "$bench" --kernels base,no-such-design
+	refuses '--kernels has base twice' nowhere "$bench" --kernels base,series,base
+	refuses "not 'zs_free kfree'" nowhere "$profile" --functions 'zs_free kfree'
+	refuses "not 'kfree,'" nowhere "$profile" --functions 'kfree,'
+	refuses '--functions has kfree twice' nowhere "$profile" --functions kfree,kfree
+	refuses 'not with --kernels' nowhere "$profile" --per-commit --kernels base,series
+	refuses 'not with --kernels' nowhere "$profile" --kernels base,series --per-commit
+}
+
 check_spdx()
 {
 	local f
@@ -96,11 +111,14 @@ show_results()
 }
 
 # README and the cover letter quote the tables in results/ to the letter, and the
-# tables are of the series as it is
+# tables are of the series, and of the peers in them, as they are
 check_quoted_tables()
 {
-	local table line text n=0 code shown
+	local table line text n=0 code shown peer i peer_codes=()
 
+	for peer in "${DESIGNS[@]}"; do
+		peer_codes+=("$(peer_code "$peer")")
+	done
 	code=$(series_code)
 	cd "$ROOT" || return
 	for table in results/*/table.txt; do
@@ -109,6 +127,13 @@ check_quoted_tables()
 		shown=$(show_results "${table%/*}")
 		[[ $(<"$table") == "$shown" ]] ||
 			{ echo "$table is not what its CSV gives: $shown"; return 1; }
+		for i in "${!DESIGNS[@]}"; do
+			peer=${DESIGNS[i]}
+			# named as a kernel, at least in the command
+			grep -qwF -- "$peer" "${table%/*}/conditions.txt" || continue
+			grep -qE "^peer +$peer: .* code ${peer_codes[i]}\$" "${table%/*}/conditions.txt" ||
+				{ echo "$table is not of this $peer (code ${peer_codes[i]}): measure again"; return 1; }
+		done
 		while read -r line; do
 			[[ -n $line ]] || continue
 			for text in README "patches/linux-$SERIES_VERSION/0000-cover-letter.patch"; do
