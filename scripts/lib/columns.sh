@@ -150,7 +150,7 @@ conditions()
 		command   $(sed 's/ --out [^ ]*//' <<<"$1")
 		date      $(date -u +%Y-%m-%d)
 		kernel    Linux $(kernel_release "$KERNEL"), scripts/config/$2.config
-		series    $PATCHES patches, code $(series_code)
+		series    $PATCHES patches, code $(series_code "$PROG")
 		compiler  $("$(cross "$2")gcc" --version | head -n 1)
 		emulator  $3
 		options   $4

@@ -208,8 +208,9 @@ need_busybox()
 	mv "$dir.new" "$dir"
 }
 
-# initramfs CONFIG COMMANDS: busybox, the selftests, the modules of IMAGE, and an
-# init that runs the shell COMMANDS and powers off; sets INITRAMFS
+# initramfs CONFIG COMMANDS: busybox, the selftests, the modules of IMAGE, what is in
+# the folder GUEST_FILES, and an init that runs the shell COMMANDS and powers off;
+# sets INITRAMFS
 initramfs()
 {
 	local config=$1 commands=$2 dir
@@ -221,6 +222,7 @@ initramfs()
 	cp "$BUSYBOX" "$dir/bin/busybox"
 	cp "$SELFTESTS"/* "$dir/bin/"
 	cp -r --no-dereference "$IMAGE/root/." "$dir/"
+	[[ -z ${GUEST_FILES-} ]] || cp -r "$GUEST_FILES/." "$dir/"
 	cp "$ROOT/scripts/lib/guest-init" "$dir/init"
 	printf '%s\n' "$commands" >"$dir/commands"
 	INITRAMFS=$dir.cpio
@@ -245,7 +247,8 @@ tsc_khz()
 
 # boot CONFIG COMMANDS LOG: boots IMAGE, runs COMMANDS in it, and writes the
 # console to LOG. Returns the status of the last command; 2 on a kernel that
-# died or hung. MEM, CPUS, TIMEOUT, CMDLINE, QEMU and QEMU_OPTIONS say how.
+# died or hung. MEM, CPUS, TIMEOUT, CMDLINE, QEMU, QEMU_OPTIONS and UML_OPTIONS
+# say how.
 boot()
 {
 	local config=$1 commands=$2 log=$3 status=0
@@ -254,9 +257,10 @@ boot()
 	initramfs "$config" "$commands"
 	mkdir -p "$(dirname "$log")"
 	if [[ $config == um* ]]; then
+		# shellcheck disable=SC2086
 		timeout --foreground -k 10 "$timeout" "$IMAGE/kernel" mem="$mem" initrd="$INITRAMFS" \
 			uml_dir="$BUILD/uml" seccomp=on ncpus="$cpus" con=null con0=null,fd:1 panic=-1 \
-			loglevel=5 >"$log" 2>&1 </dev/null || true
+			loglevel=5 ${UML_OPTIONS-} >"$log" 2>&1 </dev/null || true
 	elif [[ $config == arm64* ]]; then
 		need qemu-system-arm
 		# The processor of a Raspberry Pi 4B

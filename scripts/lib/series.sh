@@ -194,15 +194,17 @@ compare_tree()
 	echo other
 }
 
-# series_code: a name for all of the series that figures depend on, the kernel
-# itself and the program that measures: the same for the same code, on any 7.2.x
+# series_code SCRIPT: a name for all of the series that the figures of SCRIPT depend
+# on: the kernel itself, and for bench what measures. The same for the same code, on
+# any 7.2.x
 series_code()
 {
 	local tests=tools/testing/selftests/zsmalloc
 
 	{
 		git -C "$KERNEL" diff pristine "$TIP" -- . ':!Documentation' ':!MAINTAINERS' ':!lib' ':!tools'
-		git -C "$KERNEL" diff pristine "$TIP" -- $tests/munmap.c $tests/zram_device.h
+		[[ $1 != bench ]] ||
+			git -C "$KERNEL" diff pristine "$TIP" -- $tests/munmap.c $tests/zram_device.h
 	} | git patch-id --stable | cut -c1-12
 }
 

@@ -81,11 +81,13 @@ check_peers()
 # processes where they are, or "moving", the others
 guest_commands()
 {
-	local munmap='' deferred=''
+	local munmap='' deferred='' zswap
 
+	# 4: it was skipped, there is no zswap
+	zswap="munmap --zswap --size $1 --procs 2 -t at_once -t kill -t during_kill || [ \$? = 4 ] || status=1"
 	case $3 in
 	still) munmap='-T during_munmap' deferred='-T migration' ;;
-	moving) munmap='-t during_munmap' deferred='-t migration' ;;
+	moving) munmap='-t during_munmap' deferred='-t migration' zswap='' ;;
 	esac
 	echo 'status=0'
 	if [[ -n $2 ]]; then
@@ -104,6 +106,7 @@ guest_commands()
 		modprobe -q -r zsmalloc_kunit
 		echo "zsmalloc-guest: selftests"
 		munmap --size $1 $munmap || status=1
+		$zswap
 		deferred $deferred || status=1
 		# 4: it was skipped
 		modules || [ \$? = 4 ] || status=1

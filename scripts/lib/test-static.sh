@@ -119,9 +119,9 @@ check_quoted_tables()
 	for peer in "${DESIGNS[@]}"; do
 		peer_codes+=("$(peer_code "$peer")")
 	done
-	code=$(series_code)
 	cd "$ROOT" || return
 	for table in results/*/table.txt; do
+		code=$(series_code "$(sed -n 's|^command  *scripts/\([a-z]*\).*|\1|p' "${table%/*}/conditions.txt")")
 		grep -qE "^series .* code $code\$" "${table%/*}/conditions.txt" ||
 			{ echo "$table is not of this series (code $code): measure again"; return 1; }
 		shown=$(show_results "${table%/*}")

@@ -31,7 +31,6 @@
 #define COMPACT_MEMORY		"/proc/sys/vm/compact_memory"
 #define DROP_CACHES		"/proc/sys/vm/drop_caches"
 #define CPU_ONLINE		"/sys/devices/system/cpu/cpu1/online"
-#define ZSWAP_PERCENT		"/sys/module/zswap/parameters/max_pool_percent"
 #define ZSWAP_STATS		"/sys/kernel/debug/zswap/"
 
 #define NR_ROUNDS		8
@@ -508,19 +507,15 @@ TEST_F_TIMEOUT(deferred, zswap, TEST_TIMEOUT_SEC)
 	size_t size = ram / 100 * 3 / 2 / page_size * page_size;
 	struct mm_stat with_header, after;
 	long long hits, stored;
-	char buf[16];
+	const char *why_not;
 
-	if (read_file(ZSWAP_ENABLED, buf, sizeof(buf)) <= 0)
-		SKIP(return, "no zswap, CONFIG_ZSWAP is needed");
-	if (buf[0] != 'N')
-		SKIP(return, "zswap is in use");
 	if (size > DEVICE_SIZE - page_size)
 		SKIP(return, "1%% of memory is too much for the device");
-
-	ASSERT_GT(read_file(ZSWAP_PERCENT, self->zswap_percent,
-			    sizeof(self->zswap_percent)), 0);
-	dev->zswap_on = true;
-	ASSERT_EQ(write_file(ZSWAP_ENABLED, "Y"), 0);
+	/* The teardown writes it back when zswap is on. */
+	read_file(ZSWAP_PERCENT, self->zswap_percent, sizeof(self->zswap_percent));
+	why_not = device_zswap_on();
+	if (why_not)
+		SKIP(return, "%s", why_not);
 	/* They may be there only once it is enabled. */
 	if (zswap_stat("stored_pages"))
 		SKIP(return, "zswap has pages, or there is no debugfs");
@@ -540,17 +535,6 @@ TEST_F_TIMEOUT(deferred, zswap, TEST_TIMEOUT_SEC)
 
 	stored = zswap_stat("stored_pages");
 	ASSERT_EQ(stored, 0);
-}
-
-static unsigned long long memory_available(void)
-{
-	const char *line;
-	char buf[4096];
-
-	if (read_file("/proc/meminfo", buf, sizeof(buf)) <= 0)
-		return 0;
-	line = strstr(buf, "MemAvailable:");
-	return line ? strtoull(line + strlen("MemAvailable:"), NULL, 10) << 10 : 0;
 }
 
 static unsigned long long pages_scanned(void)
@@ -576,7 +560,7 @@ TEST_F_TIMEOUT(deferred, hog, TEST_TIMEOUT_SEC)
 	self->child = fork();
 	ASSERT_GE(self->child, 0);
 	if (!self->child) {
-		size_t size = memory_available() - HOG_LEAVES;
+		size_t size = read_meminfo("MemAvailable:") - HOG_LEAVES;
 		char *hog;
 
 		die_with_parent(parent);

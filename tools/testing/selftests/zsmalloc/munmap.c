@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Unmapping memory that was swapped out to zram.
+ * Unmapping memory that was swapped out to zram, or to zswap in front of it.
  *
- * zram keeps swapped out pages in zsmalloc, so each swap entry of an unmapped
+ * Both keep swapped out pages in zsmalloc, so each swap entry of an unmapped
  * range ends in one zs_free(). The tests here check that zs_free() of some
  * pages leaves the others intact, and that after munmap() by one or more
- * processes at the same time all the memory of the pool has been given back.
- * They also measure how long that munmap() takes, but never judge the time:
- * each measurement is one "# zsmalloc-munmap: key=value ..." line.
+ * processes at the same time all the memory of the pool has been given back;
+ * and the same of processes that are killed, with half of their memory swapped
+ * out. They also measure how long that takes, but never judge the time: each
+ * measurement is one "# zsmalloc-munmap: key=value ..." or "# zsmalloc-kill:
+ * key=value ..." line.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,6 +44,9 @@
 /* Of a worker's pages, one in so many is read back before the measurement. */
 #define SAMPLE_STEP		64
 
+/* Where half of the memory is swapped out, it is every other so many bytes. */
+#define HALF_CHUNK		(64UL << 10)
+
 /* What follows the random bytes of a page. Not 0: that could be a lost page. */
 #define FILLER			0x5a5a5a5a5a5a5a5aULL
 
@@ -49,6 +54,7 @@ struct worker {
 	pid_t pid;
 	int report;
 	bool verify;
+	bool half;
 	unsigned long long seed;
 	unsigned long long start_ns;
 	unsigned long long end_ns;
@@ -59,6 +65,7 @@ struct worker {
 struct crew {
 	struct worker *worker;
 	int nr;
+	bool half;
 	int start_fd;
 	pid_t compactor;
 	struct mm_stat before;
@@ -77,6 +84,7 @@ static size_t region_size = 64UL << 20;
 static unsigned long long base_seed = 1;
 
 static size_t nr_pages;
+static bool use_zswap;
 
 /*
  * The device is a swap device.
@@ -105,6 +113,10 @@ static bool device_swapon(void)
 
 static bool device_use(void)
 {
+	const char *why_not = use_zswap ? device_zswap_on() : NULL;
+
+	if (why_not)
+		return verdict(KSFT_SKIP, "%s", why_not);
 	return device_write_header() && device_swapon();
 }
 
@@ -172,7 +184,7 @@ static char *map_region(unsigned long long seed)
 	return region;
 }
 
-static bool all_swapped(const char *region)
+static size_t pages_swapped(const char *region)
 {
 	unsigned long long entry[PAGEMAP_BATCH];
 	off_t offset = (uintptr_t)region / page_size * sizeof(*entry);
@@ -191,18 +203,26 @@ static bool all_swapped(const char *region)
 		left -= nr;
 	}
 	close(fd);
-	return swapped == nr_pages;
+	return swapped;
 }
 
-/* A page which is isolated by somebody else for the moment is passed over. */
-static bool page_out(char *region)
+/*
+ * A page which is isolated by somebody else for the moment is passed over. Half
+ * of a region is swapped out as reclaim leaves it: what is resident lies between.
+ */
+static bool page_out(char *region, bool half)
 {
+	size_t size = half ? HALF_CHUNK : region_size;
+	size_t step = half ? 2 * HALF_CHUNK : region_size;
+
 	for (int i = 0; i < PAGEOUT_TRIES; i++) {
 		if (i)
 			usleep(RETRY_USEC);
-		if (madvise(region, region_size, MADV_PAGEOUT))
-			return false;
-		if (all_swapped(region))
+		for (size_t at = 0; at < region_size; at += step) {
+			if (madvise(region + at, size, MADV_PAGEOUT))
+				return false;
+		}
+		if (pages_swapped(region) == nr_pages / (half ? 2 : 1))
 			return true;
 	}
 	return false;
@@ -223,17 +243,6 @@ static bool stay_on_cpu(cpu_set_t *old)
 	       !sched_setaffinity(0, sizeof(here), &here);
 }
 
-static unsigned long long mem_available(void)
-{
-	char buf[4096];
-	const char *line;
-
-	if (read_file("/proc/meminfo", buf, sizeof(buf)) < 0)
-		return 0;
-	line = strstr(buf, "MemAvailable:");
-	return line ? strtoull(strchr(line, ':') + 1, NULL, 10) << 10 : 0;
-}
-
 /*
  * Workers.
  */
@@ -247,11 +256,11 @@ static const char *worker_prepare(struct worker *w, char **region)
 	*region = map_region(w->seed);
 	if (!*region)
 		return "region not mapped";
-	if (!page_out(*region))
+	if (!page_out(*region, w->half))
 		return "region not swapped out";
 	if (!verify_region(*region, w->seed, SAMPLE_STEP))
 		return "contents of the sample lost";
-	if (!page_out(*region))
+	if (!page_out(*region, w->half))
 		return "sample not swapped out again";
 	if (sched_setaffinity(0, sizeof(cpus), &cpus))
 		return "affinity of worker not restored";
@@ -316,24 +325,29 @@ static void crew_fork(struct __test_metadata *_metadata, struct crew *crew)
 	int start[2];
 
 	ASSERT_EQ(pipe(start), 0);
-	for (int i = 0; i < crew->nr; i++)
+	for (int i = 0; i < crew->nr; i++) {
+		crew->worker[i].half = crew->half;
 		worker_fork(_metadata, &crew->worker[i], start);
+	}
 	close(start[0]);
 	crew->start_fd = start[1];
 }
 
-/* Wait for a byte of each worker; its pipe is closed if it died. */
+/* Wait for a byte of a worker; its pipe is closed if it died. */
+static void worker_wait(struct __test_metadata *_metadata, struct worker *w)
+{
+	char c;
+
+	ASSERT_EQ(read(w->report, &c, 1), 1)
+		TH_LOG("worker %d died", w->pid);
+	ASSERT_EQ(w->error, NULL)
+		TH_LOG("worker %d: %s", w->pid, w->error);
+}
+
 static void crew_wait(struct __test_metadata *_metadata, struct crew *crew)
 {
-	for (int i = 0; i < crew->nr; i++) {
-		struct worker *w = &crew->worker[i];
-		char c;
-
-		ASSERT_EQ(read(w->report, &c, 1), 1)
-			TH_LOG("worker %d died", i);
-		ASSERT_EQ(w->error, NULL)
-			TH_LOG("worker %d: %s", i, w->error);
-	}
+	for (int i = 0; i < crew->nr; i++)
+		worker_wait(_metadata, &crew->worker[i]);
 }
 
 /* Closing the pipe wakes all the workers at once. */
@@ -345,6 +359,16 @@ static unsigned long long crew_start(struct crew *crew)
 	return now;
 }
 
+/* Pages are compressed to some 40 percent. */
+static bool fits_in_zswap(unsigned long long size)
+{
+	unsigned long long ram = sysconf(_SC_PHYS_PAGES) * page_size;
+	char percent[16];
+
+	return read_file(ZSWAP_PERCENT, percent, sizeof(percent)) > 0 &&
+	       size / 2 < ram / 100 * atoi(percent);
+}
+
 static void crew_setup(struct __test_metadata *_metadata, struct crew *crew,
 		       int nr)
 {
@@ -352,9 +376,11 @@ static void crew_setup(struct __test_metadata *_metadata, struct crew *crew,
 	unsigned long long when;
 
 	/* All of it at first, and the compressed pages while it goes out. */
-	if (mem_available() < needed)
+	if (read_meminfo("MemAvailable:") < needed)
 		SKIP(return, "%llu MB of available memory are needed",
 		     needed >> 20);
+	if (dev->zswap_on && !fits_in_zswap(1ULL * region_size * nr))
+		SKIP(return, "zswap's max_pool_percent is too little");
 
 	test_setup();
 	crew->worker = map_shared(nr * sizeof(*crew->worker));
@@ -422,8 +448,8 @@ static bool has_other_swap(void)
 	char buf[4096];
 	int lines = 0;
 
-	if (read_file("/sys/module/zswap/parameters/enabled", buf,
-		      sizeof(buf)) > 0 && buf[0] == 'Y')
+	if (!dev->zswap_on &&
+	    read_file(ZSWAP_ENABLED, buf, sizeof(buf)) > 0 && buf[0] == 'Y')
 		return true;
 	if (read_file("/proc/swaps", buf, sizeof(buf)) < 0)
 		return false;
@@ -433,13 +459,18 @@ static bool has_other_swap(void)
 	return lines > 2;
 }
 
+static unsigned long long swapped_pages(const struct crew *crew)
+{
+	return 1ULL * crew->nr * nr_pages / (crew->half ? 2 : 1);
+}
+
 /*
  * All is swapped out, but is it in our device? And is there nothing else in
  * it? Otherwise there is no telling what has to be freed.
  */
 static bool on_device(struct __test_metadata *_metadata, struct crew *crew)
 {
-	unsigned long long size = (unsigned long long)crew->nr * region_size;
+	unsigned long long size = swapped_pages(crew) * page_size;
 	unsigned long long stored;
 
 	ASSERT_TRUE(read_mm_stat(&crew->full));
@@ -451,6 +482,9 @@ static bool on_device(struct __test_metadata *_metadata, struct crew *crew)
 	if (stored > size)
 		SKIP(return false, "other processes are swapping as well");
 	ASSERT_EQ(stored, size);
+	if (dev->zswap_on)
+		ASSERT_EQ(crew->full.zswapped - crew->before.zswapped, size)
+			TH_LOG("not all of it is in zswap");
 	return true;
 }
 
@@ -498,12 +532,12 @@ TEST_F_TIMEOUT(contents, every_other_page, TEST_TIMEOUT_SEC)
 	ASSERT_TRUE(stay_on_cpu(&cpus));
 	region = map_region(base_seed);
 	ASSERT_NE(region, NULL);
-	ASSERT_TRUE(page_out(region));
+	ASSERT_TRUE(page_out(region, false));
 	if (!on_device(_metadata, crew))
 		return;
 	ASSERT_TRUE(verify_region(region, base_seed, 1));
 
-	ASSERT_TRUE(page_out(region));
+	ASSERT_TRUE(page_out(region, false));
 	for (size_t i = 1; i < nr_pages; i += 2)
 		ASSERT_EQ(madvise(region + i * page_size, page_size,
 				  MADV_DONTNEED), 0);
@@ -538,6 +572,38 @@ TEST_F_TIMEOUT(contents, during_munmap, TEST_TIMEOUT_SEC)
 	assert_freed(_metadata, crew);
 }
 
+static void worker_reap(struct __test_metadata *_metadata, struct worker *w)
+{
+	int status;
+
+	ASSERT_EQ(waitpid(w->pid, &status, 0), w->pid);
+	w->pid = 0;
+	ASSERT_TRUE(WIFSIGNALED(status));
+	ASSERT_EQ(WTERMSIG(status), SIGKILL);
+}
+
+/* The same while a process with the neighbours is killed. */
+TEST_F_TIMEOUT(contents, during_kill, TEST_TIMEOUT_SEC)
+{
+	struct crew *crew = &self->crew;
+	struct worker *survivor = &crew->worker[0];
+	struct worker *victim = &crew->worker[1];
+	unsigned long long freed;
+
+	survivor->verify = true;
+	crew_fork(_metadata, crew);
+	crew_wait(_metadata, crew);
+	if (!on_device(_metadata, crew))
+		return;
+	ASSERT_EQ(kill(victim->pid, SIGKILL), 0);
+	crew_start(crew);
+	worker_wait(_metadata, survivor);
+	worker_reap(_metadata, victim);
+	wait_freed(crew, &freed);
+	assert_freed(_metadata, crew);
+}
+
+/* By so many processes at once. */
 FIXTURE(munmap)
 {
 	struct crew crew;
@@ -618,6 +684,21 @@ static unsigned long long left_bytes(const struct mm_stat *after)
 	return left > pages * page_size ? left : pages * page_size;
 }
 
+/* One line, for programs to read. Add to the end of it only. */
+static void report_crew(const char *what, const struct crew *crew)
+{
+	ksft_print_msg("zsmalloc-%s: procs=%d size_mb=%zu pages=%llu", what,
+		       crew->nr, region_size >> 20, swapped_pages(crew));
+}
+
+static void report_pool(const struct crew *crew, unsigned long long freed_ns)
+{
+	printf(" freed_ns=%llu orig_bytes=%llu used_bytes=%llu clock_res_ns=%llu",
+	       freed_ns, crew->full.orig - crew->before.orig,
+	       crew->full.used - crew->before.used, clock_res_ns());
+	printf(" left_bytes=%llu\n", left_bytes(&crew->after));
+}
+
 static void report_times(struct crew *crew, unsigned long long start,
 			 unsigned long long freed)
 {
@@ -634,15 +715,10 @@ static void report_times(struct crew *crew, unsigned long long start,
 		if (w->end_ns > end)
 			end = w->end_ns;
 	}
-	/* One line, for programs to read. Add to the end of it only. */
-	ksft_print_msg("zsmalloc-munmap: procs=%d size_mb=%zu pages=%zu",
-		       crew->nr, region_size >> 20, crew->nr * nr_pages);
+	report_crew("munmap", crew);
 	printf(" munmap_ns=%llu munmap_min_ns=%llu munmap_max_ns=%llu",
 	       end - start, min, max);
-	printf(" freed_ns=%llu orig_bytes=%llu used_bytes=%llu clock_res_ns=%llu",
-	       freed - start, crew->full.orig - crew->before.orig,
-	       crew->full.used - crew->before.used, clock_res_ns());
-	printf(" left_bytes=%llu\n", left_bytes(&crew->after));
+	report_pool(crew, freed - start);
 }
 
 TEST_F_TIMEOUT(munmap, at_once, TEST_TIMEOUT_SEC)
@@ -661,6 +737,60 @@ TEST_F_TIMEOUT(munmap, at_once, TEST_TIMEOUT_SEC)
 	assert_freed(_metadata, crew);
 }
 
+/* Pages of processes, and of files in memory, that are not swapped out. */
+static unsigned long long pages_resident(void)
+{
+	return read_vmstat("nr_inactive_anon") + read_vmstat("nr_active_anon");
+}
+
+/* Until no more are resident; of all processes, so others must not grow. */
+static bool wait_resident(unsigned long long pages, unsigned long long *when)
+{
+	unsigned long long deadline = now_ns() + FREE_TIMEOUT_NS;
+
+	do {
+		bool done = pages_resident() <= pages;
+
+		*when = now_ns();
+		if (done)
+			return true;
+		usleep(FREE_POLL_USEC);
+	} while (*when < deadline);
+	return false;
+}
+
+/* Half of the memory is resident: that must come back, too. */
+TEST_F_TIMEOUT(munmap, kill, TEST_TIMEOUT_SEC)
+{
+	struct crew *crew = &self->crew;
+	unsigned long long resident, start, resident_freed, freed;
+	bool given_back;
+
+	crew->half = true;
+	crew_fork(_metadata, crew);
+	crew_wait(_metadata, crew);
+	if (!on_device(_metadata, crew))
+		return;
+	/* As much as is swapped out. */
+	resident = pages_resident() - swapped_pages(crew);
+
+	start = now_ns();
+	for (int i = 0; i < crew->nr; i++)
+		ASSERT_EQ(kill(crew->worker[i].pid, SIGKILL), 0);
+	given_back = wait_resident(resident + counter_slack(), &resident_freed);
+	wait_freed(crew, &freed);
+	for (int i = 0; i < crew->nr; i++)
+		worker_reap(_metadata, &crew->worker[i]);
+
+	report_crew("kill", crew);
+	printf(" resident_ns=%llu", resident_freed - start);
+	report_pool(crew, freed - start);
+	ASSERT_TRUE(given_back)
+		TH_LOG("%llu pages are resident, %llu expected",
+		       pages_resident(), resident);
+	assert_freed(_metadata, crew);
+}
+
 /*
  * Options.
  */
@@ -672,7 +802,9 @@ static void usage(void)
 		"\t--size MB     memory of each process (64)\n"
 		"\t--procs LIST  numbers of processes, of 1,2,4,8,16,32 (1,2,4)\n"
 		"\t--seed N      seed of the contents (1)\n"
-		"ZS_MUNMAP_SIZE_MB and ZS_MUNMAP_PROCS in the environment do the same.\n\n");
+		"\t--zswap       with zswap, switched on in front of zram\n"
+		"ZS_MUNMAP_SIZE_MB, ZS_MUNMAP_PROCS and, not empty, ZS_MUNMAP_ZSWAP\n"
+		"in the environment do the same.\n\n");
 }
 
 static unsigned long long parse_number(const char *arg, unsigned long long max)
@@ -738,8 +870,12 @@ static int parse_options(int argc, char **argv)
 		parse_size(getenv("ZS_MUNMAP_SIZE_MB"));
 	if (getenv("ZS_MUNMAP_PROCS"))
 		parse_procs(getenv("ZS_MUNMAP_PROCS"));
+	if (getenv("ZS_MUNMAP_ZSWAP"))
+		use_zswap = *getenv("ZS_MUNMAP_ZSWAP");
 	for (int i = 1; i < argc; i++) {
-		if (i + 1 < argc && parse_option(argv[i], argv[i + 1]))
+		if (!strcmp(argv[i], "--zswap"))
+			use_zswap = true;
+		else if (i + 1 < argc && parse_option(argv[i], argv[i + 1]))
 			i++;
 		else
 			argv[left++] = argv[i];

@@ -42,6 +42,7 @@
 #define ZRAM_CONTROL		"/sys/class/zram-control"
 #define ZRAM_ALGORITHM		"lzo-rle"
 #define ZSWAP_ENABLED		"/sys/module/zswap/parameters/enabled"
+#define ZSWAP_PERCENT		"/sys/module/zswap/parameters/max_pool_percent"
 
 #define NSEC_PER_SEC		1000000000ULL
 
@@ -54,8 +55,10 @@
 
 struct mm_stat {
 	char line[160];
+	/* With what zswap has, if the test switched that on. */
 	unsigned long long orig;
 	unsigned long long used;
+	unsigned long long zswapped;
 	/* Of the kernel: pages of zsmalloc that are not free yet. */
 	unsigned long long zspages;
 };
@@ -158,6 +161,18 @@ static unsigned long long read_vmstat(const char *name)
 	return 0;
 }
 
+/* A line of /proc/meminfo, in bytes, 0 if it is not there. */
+static unsigned long long read_meminfo(const char *name)
+{
+	char buf[4096];
+	const char *line;
+
+	if (read_file("/proc/meminfo", buf, sizeof(buf)) < 0)
+		return 0;
+	line = strstr(buf, name);
+	return line ? strtoull(line + strlen(name), NULL, 10) << 10 : 0;
+}
+
 static bool read_mm_stat(struct mm_stat *stat)
 {
 	stat->zspages = read_vmstat("nr_zspages");
@@ -165,8 +180,28 @@ static bool read_mm_stat(struct mm_stat *stat)
 		      sizeof(stat->line)) < 0)
 		return false;
 	stat->line[strcspn(stat->line, "\n")] = '\0';
-	return sscanf(stat->line, "%llu %*u %llu",
-		      &stat->orig, &stat->used) == 2;
+	if (sscanf(stat->line, "%llu %*u %llu", &stat->orig, &stat->used) != 2)
+		return false;
+	stat->zswapped = dev->zswap_on ? read_meminfo("Zswapped:") : 0;
+	stat->orig += stat->zswapped;
+	stat->used += dev->zswap_on ? read_meminfo("Zswap:") : 0;
+	return true;
+}
+
+/* Put zswap in front of the device; NULL, or why a test can't have it. */
+static const char *device_zswap_on(void)
+{
+	char buf[16];
+
+	if (read_file(ZSWAP_ENABLED, buf, sizeof(buf)) <= 0)
+		return "no zswap, CONFIG_ZSWAP is needed";
+	if (buf[0] != 'N')
+		return "zswap is in use";
+	dev->zswap_on = true;
+	if (!write_file(ZSWAP_ENABLED, "Y"))
+		return NULL;
+	dev->zswap_on = false;
+	return "zswap can't be switched on";
 }
 
 /*
@@ -451,7 +486,8 @@ static bool zsmalloc_is_shared(void)
 	char buf[16];
 	int nr = 0;
 
-	if (read_file(ZSWAP_ENABLED, buf, sizeof(buf)) > 0 && buf[0] == 'Y')
+	if (!dev->zswap_on &&
+	    read_file(ZSWAP_ENABLED, buf, sizeof(buf)) > 0 && buf[0] == 'Y')
 		return true;
 	for (int id = 0; id < 64; id++) {
 		char path[64];
@@ -462,17 +498,21 @@ static bool zsmalloc_is_shared(void)
 	return nr > 1;
 }
 
+/* The kernel's counters are summed up from one for each CPU, and may be behind. */
+static unsigned long long counter_slack(void)
+{
+	return 64 * sysconf(_SC_NPROCESSORS_CONF);
+}
+
 /*
  * A page is no more part of the size of the pool some time before it is free. The
- * kernel's counter of these is summed up from one for each CPU, and may be behind;
- * and it is of all pools.
+ * counter of these is of all pools.
  */
 static bool pool_restored(const struct mm_stat *before, const struct mm_stat *now)
 {
-	unsigned long long slack = 64 * sysconf(_SC_NPROCESSORS_CONF);
-
 	return now->orig == before->orig && now->used <= before->used &&
-	       (now->zspages <= before->zspages + slack || zsmalloc_is_shared());
+	       (now->zspages <= before->zspages + counter_slack() ||
+		zsmalloc_is_shared());
 }
 
 /*
