@@ -99,32 +99,22 @@ covered()
 	return 1
 }
 
-# show_results DIR: its table, made again from its CSV
-show_results()
-{
-	local csv
-
-	for csv in profile scale bench; do
-		[[ ! -e $1/$csv.csv ]] || { "$ROOT/scripts/$csv" --show "$1"; return; }
-	done
-	"$ROOT/scripts/bench" --show "$1"
-}
-
-# README and the cover letter quote the tables in results/ to the letter, and the
-# tables are of the series, and of the peers in them, as they are
+# README and the cover letter quote the tables in results/ to the letter; these are
+# what their CSV gives, and of the series, and the peers in them, as they are
 check_quoted_tables()
 {
-	local table line text n=0 code shown peer i peer_codes=()
+	local table line text n=0 script code shown peer i peer_codes=()
 
 	for peer in "${DESIGNS[@]}"; do
 		peer_codes+=("$(peer_code "$peer")")
 	done
 	cd "$ROOT" || return
 	for table in results/*/table.txt; do
-		code=$(series_code "$(sed -n 's|^command  *scripts/\([a-z]*\).*|\1|p' "${table%/*}/conditions.txt")")
+		script=$(sed -n 's|^command  *scripts/\([a-z]*\).*|\1|p' "${table%/*}/conditions.txt")
+		code=$(series_code "$script")
 		grep -qE "^series .* code $code\$" "${table%/*}/conditions.txt" ||
 			{ echo "$table is not of this series (code $code): measure again"; return 1; }
-		shown=$(show_results "${table%/*}")
+		shown=$("scripts/$script" --show "${table%/*}")
 		[[ $(<"$table") == "$shown" ]] ||
 			{ echo "$table is not what its CSV gives: $shown"; return 1; }
 		for i in "${!DESIGNS[@]}"; do
