@@ -5,7 +5,8 @@
  * nothing; see profile-plugin.c.
  *
  *   profile-guest munmap MB	zram0 is swap space
- *   profile-guest pair MB	the same, then another process on CPU 1
+ *   profile-guest pair MB N	the same, then another process on CPU 1; with N random
+ *				bytes in each page, or as many as in munmap (0)
  *   profile-guest churn MB N	zram0 is a block device of MB, written N times
  */
 #define _GNU_SOURCE
@@ -47,8 +48,13 @@ static void fill_page(unsigned char *page, size_t len)
 		page[i] = next_random() >> 32;
 }
 
+/* Not 0: all pages have so many random bytes, which makes one size class of them */
+static size_t same_len;
+
 static size_t random_len(void)
 {
+	if (same_len)
+		return same_len;
 	return RANDOM_MIN + next_random() % (RANDOM_MAX - RANDOM_MIN + 1);
 }
 
@@ -131,7 +137,7 @@ static void run_on_cpu(int cpu)
  * The same on two CPUs, one after the other. The memory of both is swapped out
  * before any is unmapped.
  */
-static void run_pair(size_t mb)
+static void run_pair(size_t mb, size_t len)
 {
 	size_t size = mb << 20;
 	int ready[2], start[2], status;
@@ -139,6 +145,7 @@ static void run_pair(size_t mb)
 	pid_t pid;
 	char c;
 
+	same_len = len;
 	if (pipe(ready) || pipe(start))
 		err(1, "pipe");
 	pid = fork();
@@ -231,11 +238,11 @@ int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "munmap"))
 		run_munmap(strtoul(argv[2], NULL, 0));
-	else if (argc == 3 && !strcmp(argv[1], "pair"))
-		run_pair(strtoul(argv[2], NULL, 0));
+	else if (argc == 4 && !strcmp(argv[1], "pair"))
+		run_pair(strtoul(argv[2], NULL, 0), strtoul(argv[3], NULL, 0));
 	else if (argc == 4 && !strcmp(argv[1], "churn"))
 		run_churn(strtoul(argv[2], NULL, 0), strtoul(argv[3], NULL, 0));
 	else
-		errx(2, "usage: profile-guest munmap MB | pair MB | churn MB N");
+		errx(2, "usage: profile-guest munmap MB | pair MB N | churn MB N");
 	return 0;
 }

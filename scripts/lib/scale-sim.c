@@ -21,16 +21,18 @@
  * At the start, every CPU has every line.
  *
  * The worker, one for all, runs on the first CPU that is idle when it starts. If
- * there is none, it and the process on the last CPU take turns, event by event.
+ * there is none, it and the process on the last CPU take turns: after SLICE, who runs
+ * is preempted where it holds no spinlock and waits for none.
  * Each page that is unmapped leaves it a part of its trace, one by the number of
  * pages; what it has from another CPU (handed over) takes a transfer.
  *
  * POLICY: when does the worker run
  *   none				nothing is left for later
- *   START,BOUND,DELAY[,percpu]	as soon as START parts wait, until none waits;
- *				or DELAY after the first one (0: never). Who makes
- *				more than BOUND parts wait does its own. percpu:
- *				START parts of one CPU.
+ *   START,BOUND,DELAY,SLICE[,percpu]
+ *				as soon as START parts wait, until none waits; or
+ *				DELAY after the first one (0: never). Who makes more
+ *				than BOUND parts wait does its own. percpu: START
+ *				parts of one CPU. Times are in instructions.
  * A lock that is only tried, and that somebody has, is not waited for: what it
  * protects is not done, and the page's part is done at once.
  *
@@ -87,6 +89,7 @@ struct policy {
 	uint64_t start;
 	uint64_t bound;
 	uint64_t delay;
+	uint64_t slice;
 };
 
 struct line {
@@ -107,7 +110,8 @@ struct thread {
 	uint32_t end;		/* of what it reads now */
 	uint64_t now;
 	int cpu;
-	bool blocked;
+	unsigned int held;	/* locks, with one that it waits for */
+	bool off_cpu;		/* the other one has the CPU */
 	bool done;
 	int next_waiter;
 	/* Of processes: */
@@ -130,7 +134,6 @@ struct sim {
 	struct line *line;
 	struct lock *lock;
 	struct thread thread[MAX_CPUS + 1];
-	uint64_t cpu_free[MAX_CPUS];
 	int nr_cpus;
 	int nr_procs;
 	unsigned int rounds;
@@ -140,6 +143,7 @@ struct sim {
 	uint32_t worker_part;	/* that is next */
 	bool worker_idle;
 	uint64_t worker_timer;
+	uint64_t slice_end;	/* where the worker takes turns */
 	uint64_t transfers;
 	uint64_t waited;
 };
@@ -289,8 +293,8 @@ static struct policy read_policy(const char *text)
 
 	if (!strcmp(text, "none"))
 		return (struct policy){ .bound = FOREVER };
-	if (sscanf(text, "%" SCNu64 ",%" SCNu64 ",%" SCNu64 "%n",
-		   &p.start, &p.bound, &p.delay, &n) != 3 || !n || !p.start)
+	if (sscanf(text, "%" SCNu64 ",%" SCNu64 ",%" SCNu64 ",%" SCNu64 "%n",
+		   &p.start, &p.bound, &p.delay, &p.slice, &n) != 4 || !n || !p.start)
 		fail("no policy: %s", text);
 	p.percpu = !strcmp(text + n, ",percpu");
 	if (text[n] && !p.percpu)
@@ -390,11 +394,11 @@ static bool take_lock(struct sim *sim, int id, struct lock *l)
 {
 	struct thread *t = &sim->thread[id];
 
+	t->held++;
 	if (l->owner == NOBODY) {
 		l->owner = id;
 		return true;
 	}
-	t->blocked = true;
 	t->next_waiter = NOBODY;
 	if (l->first == NOBODY)
 		l->first = id;
@@ -411,12 +415,12 @@ static void release_lock(struct sim *sim, int id, struct lock *l)
 
 	if (l->owner != id)
 		fail("a lock is released by who does not have it");
+	sim->thread[id].held--;
 	l->owner = l->first;
 	if (l->owner == NOBODY)
 		return;
 	next = &sim->thread[l->owner];
 	l->first = next->next_waiter;
-	next->blocked = false;
 	if (now > next->now) {
 		sim->waited += now - next->now;
 		next->now = now;
@@ -446,7 +450,35 @@ static void start_worker(struct sim *sim, uint64_t now)
 	worker->next = worker->end = 0;
 	if (now > worker->now)
 		worker->now = now;
-	heap_add(sim, worker_id(sim));
+	worker->off_cpu = !cpu_is_idle(sim, worker->cpu);
+	if (worker->off_cpu)
+		sim->slice_end = now + sim->policy.slice * SCALE;
+	else
+		heap_add(sim, worker_id(sim));
+}
+
+/* Who wants the CPU of a thread: NOBODY, or a process or the worker */
+static int other_on_cpu(const struct sim *sim, int id)
+{
+	const struct thread *worker = &sim->thread[worker_id(sim)];
+	int other = id == worker_id(sim) ? worker->cpu : worker_id(sim);
+
+	if (other >= sim->nr_procs + 1 || !sim->thread[other].off_cpu ||
+	    sim->thread[other].cpu != sim->thread[id].cpu)
+		return NOBODY;
+	return other;
+}
+
+/* The other one goes on, when this one has left the CPU */
+static void switch_to(struct sim *sim, int other, uint64_t now)
+{
+	struct thread *t = &sim->thread[other];
+
+	t->off_cpu = false;
+	if (now > t->now)
+		t->now = now;
+	sim->slice_end = t->now + sim->policy.slice * SCALE;
+	heap_add(sim, other);
 }
 
 static void read_part(struct sim *sim, struct thread *t)
@@ -520,17 +552,13 @@ static bool next_worker_part(struct sim *sim, struct thread *t)
 	return true;
 }
 
-/* The instructions that are next, when no other thread has the CPU */
-static void work(struct sim *sim, struct thread *t)
+/* The instructions that are next */
+static void work(struct thread *t)
 {
 	const struct event *e = &t->section->event[t->next];
-	uint64_t *cpu_free = &sim->cpu_free[t->cpu];
 
 	while (t->next != t->end && e->type == 'i') {
-		if (*cpu_free > t->now)
-			t->now = *cpu_free;
 		t->now += (uint64_t)e++->arg * SCALE;
-		*cpu_free = t->now;
 		t->next++;
 	}
 }
@@ -554,7 +582,7 @@ static bool step(struct sim *sim, int id)
 	}
 	e = &t->section->event[t->next];
 	if (e->type == 'i' && !t->skips) {
-		work(sim, t);
+		work(t);
 		return true;
 	}
 	t->next++;
@@ -573,6 +601,7 @@ static bool step(struct sim *sim, int id)
 	case 't':
 		if (sim->lock[e->arg].owner == NOBODY) {
 			sim->lock[e->arg].owner = id;
+			t->held++;
 			break;
 		}
 		t->skips = true;
@@ -587,7 +616,7 @@ static bool step(struct sim *sim, int id)
 			transfer(sim, t);
 		break;
 	}
-	work(sim, t);
+	work(t);
 	return true;
 }
 
@@ -627,8 +656,8 @@ static void init(struct sim *sim)
 static bool run_first(struct sim *sim)
 {
 	struct thread *t;
-	bool goes_on;
-	int id;
+	bool goes_on, leaves;
+	int id, other;
 
 	if (sim->worker_timer != FOREVER &&
 	    (!sim->nr_heap || sim->worker_timer <= sim->thread[sim->heap[0]].now)) {
@@ -641,10 +670,16 @@ static bool run_first(struct sim *sim)
 	t = &sim->thread[id];
 	do {
 		goes_on = step(sim, id);
-	} while (goes_on && t->now < sim->worker_timer &&
+		leaves = !t->held && (!goes_on || t->now >= sim->slice_end);
+		other = leaves ? other_on_cpu(sim, id) : NOBODY;
+	} while (goes_on && other == NOBODY && t->now < sim->worker_timer &&
 		 (!sim->nr_heap || before(sim, id, sim->heap[0])));
-	if (goes_on)
+	if (other != NOBODY) {
+		t->off_cpu = goes_on;
+		switch_to(sim, other, t->now);
+	} else if (goes_on) {
 		heap_add(sim, id);
+	}
 	return true;
 }
 

@@ -216,25 +216,31 @@ check_scale_sim()
 	# The worker does its share on another CPU, or beside the process, or later, or
 	# not at all; or the process does it
 	pages i100 'h i40' >worker
-	sim '10000.00 10040.00 100 0.00' run worker 1,1000,0 1 0 2 1
-	sim '10000.00 10050.00 100 0.00' run worker 1,1000,0 1 10 2 1
-	sim '10000.00 15000.00 100 0.00' run worker 101,1000,10900 1 0 2 1
-	sim '10000.00 never 0 0.00' run worker 101,1000,0 1 10 1 1
-	sim '14000.00 14000.00 0 0.00' run worker 1,0,0 1 10 1 1
-	sim '* 14000.00 0 0.00' run worker 1,1000,0 1 10 1 1
+	sim '10000.00 10040.00 100 0.00' run worker 1,1000,0,10 1 0 2 1
+	sim '10000.00 10050.00 100 0.00' run worker 1,1000,0,10 1 10 2 1
+	sim '10000.00 15000.00 100 0.00' run worker 101,1000,10900,10 1 0 2 1
+	sim '10000.00 never 0 0.00' run worker 101,1000,0,10 1 10 1 1
+	sim '14000.00 14000.00 0 0.00' run worker 1,0,0,10 1 10 1 1
+	# slices of 10 and of 1000: the worker has the last one
+	sim '13960.00 14000.00 0 0.00' run worker 1,1000,0,10 1 10 1 1
+	sim '13600.00 14000.00 0 0.00' run worker 1,1000,0,1000 1 10 1 1
+	# who holds a lock or waits for one is not preempted: two that always do that take
+	# 20000, and then the worker has a CPU
+	pages 'l1 i50 i50 u1' 'i40' >locked-worker
+	sim '20040.00 24040.00 199 *' run locked-worker 1,1000,0,10 1 0 2 2
 	# of 4 CPUs, none has 101 parts of its own
-	sim '10000.00 never 0 0.00' run worker 101,1000,0,percpu 1 0 4 4
+	sim '10000.00 never 0 0.00' run worker 101,1000,0,10,percpu 1 0 4 4
 	# 200 of the 400 are done at once, 4 at a time
-	sim '12000.00 never 0 0.00' run worker 101,200,0,percpu 1 0 4 4
+	sim '12000.00 never 0 0.00' run worker 101,200,0,10,percpu 1 0 4 4
 	# A lock that somebody has is not waited for if it is only tried: that page's part
 	# is done at once. Here the first CPU gets it always, and the second never.
 	pages 't1 i100 u1' 'i40' >tried
-	sim '10000.00 24100.00 0 0.00' run tried 1000,1000,20000 1 0 2 2
+	sim '10000.00 24100.00 0 0.00' run tried 1000,1000,20000,10 1 0 2 2
 
 	# Two runs are identical
 	pages 'l1 w1 i30 u1 r2 w3 h i70' 'w3 i40' >all
-	./scale-sim run all 10,200,50 3 30 8 8 >one
-	./scale-sim run all 10,200,50 3 30 8 8 >two
+	./scale-sim run all 10,200,50,10 3 30 8 8 >one
+	./scale-sim run all 10,200,50,10 3 30 8 8 >two
 	cmp one two
 
 	# The costs that made the times are found
