@@ -156,6 +156,40 @@ kernel_image()
 	mv "$IMAGE.new" "$IMAGE"
 }
 
+# struct_size CONFIG COMMIT NAME: bytes of a struct of mm/zsmalloc.c. What the
+# compiler gets is compiled with a line more. Done once, as kernel_image.
+struct_size()
+{
+	local config=$1 obj=$BUILD/obj/$1-${KERNEL##*/} bits='' size
+	local out=$obj/struct-size tree file
+
+	tree=$(git -C "$KERNEL" rev-parse "$2^{tree}") || return
+	file=$BUILD/sizes/$(key "$3" "$tree" "$(config_text "$config")" "$(toolchain "$config")")
+	if [[ -s $file ]]; then
+		cat "$file"
+		return
+	fi
+	case $(config_arch "$config") in
+	i386) bits=-m32 ;;
+	um | x86_64) bits=-m64 ;;
+	esac
+	need_kernel_build
+	checkout "$2" || return
+	configure "$config"
+	kernel_make "$config" prepare mm/zsmalloc.i >"$out.log" 2>&1 || die_log "$out.log" "no mm/zsmalloc.i"
+	{
+		cat "$obj/mm/zsmalloc.i"
+		echo "char struct_bytes[sizeof(struct $3)];"
+	} >"$out.i"
+	# shellcheck disable=SC2086 # no option is none
+	"$(cross "$config")gcc" $bits -std=gnu11 -fms-extensions -funsigned-char -fshort-wchar -fno-pic -O2 -w \
+		-c -o "$out.o" "$out.i" || die "struct $3 does not compile with $config"
+	size=$(nm -S "$out.o" | awk '$4 == "struct_bytes" { print $2 }')
+	[[ -n $size ]] || die "no size of struct $3 with $config"
+	mkdir -p "$BUILD/sizes"
+	echo "$((16#$size))" | tee "$file"
+}
+
 # selftests COMMIT: builds the selftests of that commit, statically, and sets
 # SELFTESTS to the folder with the programs
 selftests()

@@ -62,18 +62,29 @@ check_commit()
 	echo "$code" >>"$LOGS/booted"
 }
 
-# check_peers: the designs in patches/peers apply, and compile with W=1 on 64 and on
-# 32 bit. They are for measuring, no more is asked of them.
+# check_peers: the designs in patches/peers apply, compile with W=1 on 64 and on
+# 32 bit, and pass the KUnit cases that they bring, on User-Mode Linux, there on top of
+# the series' first patch. They are for measuring, no more is asked of them.
 check_peers()
 {
-	local peer TIP
+	local peer first TIP=$TIP
 
+	# its header of User-Mode Linux would have the whole kernel built anew
+	first=$(git -C "$KERNEL" rev-list --reverse "pristine..$TIP" -- arch/um | sed -n 1p)
 	for peer in "${DESIGNS[@]}"; do
-		TIP=$(peer_commit "$peer")
+		TIP=$(series_commits "$KERNEL" "$first" "peers/$peer")
 		# what it changes, as changed_sources() looks at TIP
 		compile debug "$TIP" W=1
 		compile i386 "$TIP"
+		kernel_image um "$TIP"
+		MEM=700M boot um 'cat /sys/kernel/debug/kunit/zsmalloc/results' "$peer.log" ||
+			{ tail -n 60 "$peer.log"; return 1; }
+		never kernel_reports "$peer.log"
+		never grep -E '^ *not ok ' "$peer.log"
+		grep -q '^ok [0-9]* zsmalloc$' "$peer.log" || { echo "no KUnit suite of $peer"; return 1; }
+		cat "$peer.log" >>boot.log
 	done
+	tap_cases boot.log >cases
 }
 
 # guest_commands MB KUNIT TESTS: what a booted kernel runs: KUnit if KUNIT is not
@@ -167,35 +178,14 @@ tap_cases()
 	     END { print p + 0, s + 0 }' "$1"
 }
 
-# zspage_size CONFIG COMMIT: bytes of struct zspage. What the compiler gets is
-# compiled with a line more.
-zspage_size()
-{
-	local config=$1 bits=64 obj=$BUILD/obj/$1-${KERNEL##*/} size
-
-	[[ $config != i386 ]] || bits=32
-	checkout "$2"
-	configure "$config"
-	kernel_make "$config" prepare mm/zsmalloc.i >"$config.log" 2>&1
-	{
-		cat "$obj/mm/zsmalloc.i"
-		echo 'char zspage_bytes[sizeof(struct zspage)];'
-	} >"$config.i"
-	gcc -m$bits -std=gnu11 -fms-extensions -funsigned-char -fshort-wchar -fno-pic -O2 -w \
-		-c -o "$config.o" "$config.i"
-	size=$(nm -S "$config.o" | awk '$4 == "zspage_bytes" { print $2 }')
-	[[ -n $size ]] || return
-	echo "$((16#$size))"
-}
-
 # Neither a zspage nor a handle grows. (Objects: a KUnit case has the size classes.)
 check_sizes()
 {
 	local config base series
 
 	for config in user i386; do
-		base=$(zspage_size "$config" pristine)
-		series=$(zspage_size "$config" "$TIP")
+		base=$(struct_size "$config" pristine zspage)
+		series=$(struct_size "$config" "$TIP" zspage)
 		echo "$config: struct zspage has $base bytes, with the series $series"
 		((series > 0 && series <= base))
 	done
