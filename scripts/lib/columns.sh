@@ -83,21 +83,31 @@ peer_code()
 	code_diff "$(peer_commit "$1")" | git patch-id --stable | cut -c1-12
 }
 
-# peer_costs NAME: what a peer costs besides time, on a line. The memory is that of
-# a pool, as the patches compute it, with words of 64 bits and pages of 4 KB.
-peer_costs()
+# held NAME: the memory that the mechanism of a kernel holds, with pages of 4 KB and
+# words of 64 bits, and what it may keep besides
+held()
 {
-	local cpus=2 memory
+	local cpus=2
 
 	case $1 in
-	handle-queue) memory="(128 MB >> PAGE_SHIFT) * 8 = $(((128 << 20 >> 12) * 8)) bytes with any number of CPUs" ;;
-	percpu-queue) memory="(2 * CPUs + 16) * PAGE_SIZE + 16 * CPUs = $(((2 * cpus + 16) * 4096 + 16 * cpus)) bytes with $cpus CPUs" ;;
+	series) echo "nothing; pages that wait: $((8 << 20 >> 12)) of a pool and a zspage for each CPU at most, until the worker comes after 10 ms" ;;
+	handle-queue) echo "an array of (128 MB >> PAGE_SHIFT) * 8 = $(((128 << 20 >> 12) * 8)) bytes for a pool; objects that wait: $((128 << 20 >> 12)) of a pool at most, less than half of them with no end" ;;
+	percpu-queue) echo "(2 * CPUs + 16) * PAGE_SIZE + 16 * CPUs = $(((2 * cpus + 16) * 4096 + 16 * cpus)) bytes for a pool with $cpus CPUs; objects that wait: $(((2 * cpus + 16) * 512)) of a pool at most, $((cpus * 511)) of them with no end" ;;
+	*) echo "not known" ;;
 	esac
-	git -C "$KERNEL" diff --numstat pristine "$(peer_commit "$1")" |
-		awk -v memory="$memory" '
-			{ added += $1; removed += $2; files++ }
-			END { printf "%d lines added, %d removed in %d files; memory of a pool: %s\n",
-				added, removed, files, memory }'
+}
+
+# costs CONFIG NAME COMMIT: what a kernel costs besides time, on a line
+costs()
+{
+	local config=$1 name=$2 commit=$3 lines before after
+
+	before=$(struct_size "$config" pristine zs_pool) || return
+	after=$(struct_size "$config" "$commit" zs_pool) || return
+	lines=$(code_diff "$commit" --numstat |
+		awk '{ added += $1; removed += $2; files++ }
+			END { printf "%d lines added, %d removed in %d files", added, removed, files }')
+	echo "$lines; struct zs_pool has $after bytes, $before in base; holds $(held "$name")"
 }
 
 # build_kernels CONFIG: builds NAMES; sets IMAGES. The series is checked out then.
@@ -143,7 +153,7 @@ column_text()
 # conditions COMMAND CONFIG EMULATOR OPTIONS: under which figures were measured
 conditions()
 {
-	local k
+	local k commit costs
 
 	# shellcheck disable=SC2001
 	cat <<-EOF
@@ -160,6 +170,14 @@ conditions()
 		! is_peer "$k" || echo "peer      $k: $(series_patches "peers/$k" | wc -l) patches, code $(peer_code "$k")"
 	done
 	for k in "${NAMES[@]}"; do
-		! is_peer "$k" || echo "costs     $k: $(peer_costs "$k")"
+		if is_peer "$k"; then
+			commit=$(peer_commit "$k")
+		elif [[ $k == series ]]; then
+			commit=$TIP
+		else
+			continue
+		fi
+		costs=$(costs "$2" "$k" "$commit") || exit
+		echo "costs     $k: $costs"
 	done
 }
