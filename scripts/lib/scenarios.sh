@@ -61,6 +61,7 @@ scenario_mixed()
 {
 	scenario_munmap
 	PROCS=1,2 MORE_MB=1024 LINE=mixed UNIT=''
+	[[ $ARCH == um ]] && CONFIG=um-fio || CONFIG=user-fio
 	COLUMNS_=(pages munmap_ns iops write_p99_us read_p99_us)
 	ROWS=('munmap, ms:munmap_ns:1e6:1' 'IOPS:iops:1:0:more' 'write p99, us:write_p99_us:1:0'
 		'read p99, us:read_p99_us:1:0')
