@@ -8,8 +8,8 @@
 #   LINE          a measurement is a line "# zsmalloc-LINE: procs=N size_mb=N key=value ..."
 #   COLUMNS_      the other keys, for the CSV
 #   UNIT, ROWS    lines of the table: title:column:scale:digits, and :more where more
-#                 is better. With a UNIT all are times in ns, which may be shown per
-#                 page; without, the titles have the units
+#                 is better, :none where neither is. With a UNIT all are times in ns,
+#                 which may be shown per page; without, the titles have the units
 #
 # prepare_NAME, if there is one, puts what the guest needs into GUEST_FILES, and
 # guest_NAME SIZE PROCS FAILED prints the guest's commands for a measurement for each
@@ -93,7 +93,7 @@ scenario_build()
 	CONFIG=um-build
 	COLUMNS_=(real_s user_s sys_s all_sys_s stored loaded written_back objects)
 	ROWS=('real, s:real_s:1:1' 'user, s:user_s:1:1' 'sys, s:sys_s:1:1' 'sys of all, s:all_sys_s:1:1'
-		'pages stored:stored:1:0' 'pages loaded:loaded:1:0' 'written back:written_back:1:0')
+		'pages stored:stored:1:0:none' 'pages loaded:loaded:1:0:none' 'written back:written_back:1:0:none')
 }
 
 # Sets OBJECTS, a folder where a part of a kernel can be compiled at once
