@@ -61,7 +61,7 @@ scenario_mixed()
 {
 	scenario_munmap
 	PROCS=1,2 MORE_MB=1024 LINE=mixed UNIT=''
-	[[ $ARCH == um ]] && CONFIG=um-fio || CONFIG=user-fio
+	[[ $ARCH == um ]] && CONFIG=um-programs || CONFIG=user-programs
 	COLUMNS_=(pages munmap_ns iops write_p99_us read_p99_us)
 	ROWS=('munmap, ms:munmap_ns:1e6:1' 'IOPS:iops:1:0:more' 'write p99, us:write_p99_us:1:0'
 		'read p99, us:read_p99_us:1:0')
@@ -90,7 +90,7 @@ scenario_build()
 {
 	SIZES=128 PROCS=2 MORE_MB=1024 LINE=build UNIT='' CPUS=1
 	[[ $ARCH == um ]] || die "--scenario build is for --arch um: it runs the host's compiler"
-	CONFIG=um-build
+	CONFIG=um-programs
 	COLUMNS_=(real_s user_s sys_s all_sys_s stored loaded written_back objects)
 	ROWS=('real, s:real_s:1:1' 'user, s:user_s:1:1' 'sys, s:sys_s:1:1' 'sys of all, s:all_sys_s:1:1'
 		'pages stored:stored:1:0:none' 'pages loaded:loaded:1:0:none' 'written back:written_back:1:0:none')
