@@ -106,7 +106,7 @@ costs()
 	after=$(struct_size "$config" "$commit" zs_pool) || return
 	lines=$(code_diff "$commit" --numstat |
 		awk '{ added += $1; removed += $2; files++ }
-			END { printf "%d lines added, %d removed in %d file%s", added, removed, files, files > 1 ? "s" : "" }')
+			END { printf "%d lines added, %d removed in %d file%s", added, removed, files, (files > 1 ? "s" : "") }')
 	echo "$lines; struct zs_pool has $after bytes, $before in base; holds $(held "$name")"
 }
 
