@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What scripts/profile runs in the guest, with zram0 ready. Marks the beginning
- * and the end of what is to be counted by personality(0xffffffff), which does
- * nothing; see profile-plugin.c.
+ * What scripts/profile and scripts/scale run in the guest, with zram0 ready. Marks
+ * the beginning and the end of what is to be counted by personality(0xffffffff),
+ * which does nothing; see profile-plugin.c and scale-plugin.c.
  *
  *   profile-guest munmap MB	zram0 is swap space
  *   profile-guest pair MB N	the same, then another process on CPU 1; with N random
@@ -167,6 +167,7 @@ static void run_pair(size_t mb, size_t len)
 		mark();
 		exit(0);
 	}
+	close(ready[1]);
 	run_on_cpu(0);
 	if (read(ready[0], &c, 1) != 1)
 		errx(1, "the other process died");

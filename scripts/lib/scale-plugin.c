@@ -510,10 +510,16 @@ static void watch(enum kind kind, const char *name)
 	functions[nr_functions++] = (struct function){ .kind = kind, .addr = addr };
 }
 
+/* A kernel may have some of them only; without any, it has them inline */
 static void watch_all(enum kind kind, const char *const *names)
 {
+	unsigned int before = nr_functions;
+	const char *first = *names;
+
 	while (*names)
 		watch(kind, *names++);
+	if (nr_functions == before)
+		fail("the kernel has no %s", first);
 }
 
 static const char *const locks[] = { "_raw_spin_lock", "_raw_spin_lock_irq",
@@ -559,8 +565,6 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
 	watch_all(FN_UNLOCK, unlocks);
 	watch_all(FN_WAIT, waits);
 	watch_all(FN_WORKER, workers);
-	if (nr_functions < 8)
-		fail("the kernel has none of the functions");
 
 	events = g_array_new(false, false, sizeof(struct event));
 	lines = g_hash_table_new(NULL, NULL);

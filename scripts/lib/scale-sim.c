@@ -17,7 +17,8 @@
  *
  * A line is with one CPU that wrote it, or with several that read it since, and
  * goes from CPU to CPU one transfer at a time. A spinlock is taken in the order in
- * which CPUs ask for it; who had to wait gets it a transfer after it is released.
+ * which CPUs ask for it; who had to wait gets it a transfer after it is released. Its
+ * word is in a line, too: that is another transfer.
  * At the start, every CPU has every line.
  *
  * The worker, one for all, runs on the first CPU that is idle when it starts. If
@@ -829,6 +830,8 @@ static void command_fit(const struct trace *trace, int argc, char **argv)
 			}
 		}
 	}
+	if (best >= 8 * 128)
+		fail("a transfer would take %g instructions or more", best);
 	error(trace, policy, &known, best, &instruction);
 	printf("%g %g\n", best, instruction);
 }

@@ -211,6 +211,10 @@ check_scale_sim()
 	done
 	sim "$((4 * 10000 + (4 * 100 - 1) * 10)).00 *" run locked none 1 10 4 4
 
+	# in the order in which they ask for it
+	pages 'l1 i50 u1 i10' >fifo
+	sim '15010.00 *' run fifo none 1 0 3 3
+
 	# A line that two CPUs write is transferred each time. The second CPU waits for it
 	# once, and is behind then
 	pages 'w1 i100' >line
@@ -240,6 +244,8 @@ check_scale_sim()
 	sim '20040.00 24040.00 199 *' run locked-worker 1,1000,0,10 1 0 2 2
 	# of 4 CPUs, none has 101 parts of its own
 	sim '10000.00 never 0 0.00' run worker 101,1000,0,10,percpu 1 0 4 4
+	# the only one has 100
+	sim '10000.00 14000.00 100 0.00' run worker 100,1000,0,10,percpu 1 0 2 1
 	# 200 of the 400 are done at once, 4 at a time
 	sim '12000.00 never 0 0.00' run worker 101,200,0,10,percpu 1 0 4 4
 	# A lock that somebody has is not waited for if it is only tried: that page's part
