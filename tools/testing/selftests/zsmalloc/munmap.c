@@ -29,6 +29,8 @@
 #include "zram_device.h"
 
 #define COMPACT_MEMORY		"/proc/sys/vm/compact_memory"
+#define STAT_REFRESH		"/proc/sys/vm/stat_refresh"
+#define ZSWAP_SHRINKER		"/sys/module/zswap/parameters/shrinker_enabled"
 
 #define BIT_ULL(nr)		(1ULL << (nr))
 
@@ -222,7 +224,8 @@ static bool page_out(char *region, bool half)
 			if (madvise(region + at, size, MADV_PAGEOUT))
 				return false;
 		}
-		if (pages_swapped(region) == nr_pages / (half ? 2 : 1))
+		/* Others may swap out the rest, which on_device() will see. */
+		if (pages_swapped(region) >= nr_pages / (half ? 2 : 1))
 			return true;
 	}
 	return false;
@@ -359,14 +362,21 @@ static unsigned long long crew_start(struct crew *crew)
 	return now;
 }
 
-/* Pages are compressed to some 40 percent. */
+/* Pages are compressed to some 40 percent. That half may do is not known yet. */
 static bool fits_in_zswap(unsigned long long size)
 {
-	unsigned long long ram = sysconf(_SC_PHYS_PAGES) * page_size;
+	unsigned long long ram = 1ULL * sysconf(_SC_PHYS_PAGES) * page_size;
 	char percent[16];
 
 	return read_file(ZSWAP_PERCENT, percent, sizeof(percent)) > 0 &&
 	       size / 2 < ram / 100 * atoi(percent);
+}
+
+static bool zswap_shrinks(void)
+{
+	char buf[16];
+
+	return read_file(ZSWAP_SHRINKER, buf, sizeof(buf)) > 0 && buf[0] == 'Y';
 }
 
 static void crew_setup(struct __test_metadata *_metadata, struct crew *crew,
@@ -381,6 +391,8 @@ static void crew_setup(struct __test_metadata *_metadata, struct crew *crew,
 		     needed >> 20);
 	if (dev->zswap_on && !fits_in_zswap(1ULL * region_size * nr))
 		SKIP(return, "zswap's max_pool_percent is too little");
+	if (dev->zswap_on && zswap_shrinks())
+		SKIP(return, "zswap's shrinker is on, and would write pages back");
 
 	test_setup();
 	crew->worker = map_shared(nr * sizeof(*crew->worker));
@@ -763,7 +775,7 @@ static bool wait_resident(unsigned long long pages, unsigned long long *when)
 TEST_F_TIMEOUT(munmap, kill, TEST_TIMEOUT_SEC)
 {
 	struct crew *crew = &self->crew;
-	unsigned long long resident, start, resident_freed, freed;
+	unsigned long long resident, slack, start, resident_freed, freed;
 	bool given_back;
 
 	crew->half = true;
@@ -771,13 +783,18 @@ TEST_F_TIMEOUT(munmap, kill, TEST_TIMEOUT_SEC)
 	crew_wait(_metadata, crew);
 	if (!on_device(_metadata, crew))
 		return;
-	/* As much as is swapped out. */
+	/* As much as is swapped out. The counters are exact after this, to begin with. */
+	write_file(STAT_REFRESH, "1");
+	ASSERT_GE(pages_resident(), swapped_pages(crew));
 	resident = pages_resident() - swapped_pages(crew);
+	slack = counter_slack();
+	if (slack > swapped_pages(crew) / 32)
+		slack = swapped_pages(crew) / 32;
 
 	start = now_ns();
 	for (int i = 0; i < crew->nr; i++)
 		ASSERT_EQ(kill(crew->worker[i].pid, SIGKILL), 0);
-	given_back = wait_resident(resident + counter_slack(), &resident_freed);
+	given_back = wait_resident(resident + slack, &resident_freed);
 	wait_freed(crew, &freed);
 	for (int i = 0; i < crew->nr; i++)
 		worker_reap(_metadata, &crew->worker[i]);
@@ -786,7 +803,7 @@ TEST_F_TIMEOUT(munmap, kill, TEST_TIMEOUT_SEC)
 	printf(" resident_ns=%llu", resident_freed - start);
 	report_pool(crew, freed - start);
 	ASSERT_TRUE(given_back)
-		TH_LOG("%llu pages are resident, %llu expected",
+		TH_LOG("%llu pages are resident, %llu expected if nobody else uses more",
 		       pages_resident(), resident);
 	assert_freed(_metadata, crew);
 }

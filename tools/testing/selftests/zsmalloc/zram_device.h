@@ -71,6 +71,7 @@ struct device {
 	bool module_loaded;
 	bool swap_on;
 	bool zswap_on;
+	char zswap_percent[16];
 	struct mm_stat empty;
 	pid_t test_group;
 	int verdict;
@@ -197,11 +198,23 @@ static const char *device_zswap_on(void)
 		return "no zswap, CONFIG_ZSWAP is needed";
 	if (buf[0] != 'N')
 		return "zswap is in use";
+	if (read_file(ZSWAP_PERCENT, dev->zswap_percent, sizeof(dev->zswap_percent)) <= 0)
+		return "zswap has no limit";
 	dev->zswap_on = true;
 	if (!write_file(ZSWAP_ENABLED, "Y"))
 		return NULL;
 	dev->zswap_on = false;
 	return "zswap can't be switched on";
+}
+
+/* And leave zswap as it was. */
+static bool device_zswap_off(void)
+{
+	if (!dev->zswap_on)
+		return true;
+	dev->zswap_on = false;
+	return !write_file(ZSWAP_ENABLED, "N") &&
+	       !write_file(ZSWAP_PERCENT, dev->zswap_percent);
 }
 
 /*
@@ -354,8 +367,8 @@ static bool device_teardown(void)
 {
 	bool removed = true;
 
-	if (dev->zswap_on)
-		write_file(ZSWAP_ENABLED, "N");
+	if (!device_zswap_off())
+		ksft_print_msg("zswap is not as it was\n");
 	if (dev->swap_on && swapoff(dev->node))
 		ksft_print_msg("swapoff %s: %s\n", dev->node, strerror(errno));
 	if (dev->id >= 0)
