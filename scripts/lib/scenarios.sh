@@ -91,8 +91,9 @@ scenario_build()
 	SIZES=128 PROCS=2 MORE_MB=1024 LINE=build UNIT='' CPUS=1
 	[[ $ARCH == um ]] || die "--scenario build is for --arch um: it runs the host's compiler"
 	CONFIG=um-programs
-	COLUMNS_=(real_s user_s sys_s all_sys_s stored loaded written_back objects)
-	ROWS=('real, s:real_s:1:1' 'user, s:user_s:1:1' 'sys, s:sys_s:1:1' 'sys of all, s:all_sys_s:1:1'
+	REPEATS=${REPEATS:-1}
+	COLUMNS_=(real_s stored loaded written_back objects)
+	ROWS=('real, s:real_s:1:1'
 		'pages stored:stored:1:0:none' 'pages loaded:loaded:1:0:none' 'written back:written_back:1:0:none')
 }
 
@@ -111,9 +112,9 @@ prepare_build()
 		rm -rf "$BUILD"/workload-*
 		mkdir -p "$OBJECTS.new"
 		config_text um >"$OBJECTS.new/.config"
-		make -C "$KERNEL" -j"$JOBS" ARCH=um O="$OBJECTS.new" olddefconfig prepare mm/ fs/proc/ >"$log" 2>&1 ||
+		make -C "$KERNEL" -j"$JOBS" ARCH=um O="$OBJECTS.new" olddefconfig prepare fs/proc/ >"$log" 2>&1 ||
 			die_log "$log" "the kernel to be compiled can't be prepared"
-		find "$OBJECTS.new"/{mm,fs} -name '.*.o.cmd' | sort |
+		find "$OBJECTS.new/fs" -name '.*.o.cmd' | sort |
 			xargs sed -n 's/^savedcmd_[^ ]* := \(gcc .*\.c\) .*/\1/p' >"$OBJECTS.new/commands"
 		[[ -s $OBJECTS.new/commands ]] || die "$log does not say how to compile"
 		find "$OBJECTS.new" -name '*.[oa]' -delete
