@@ -219,7 +219,8 @@ check_nocompaction()
 check_debug()
 {
 	kernel_image debug "$TIP"
-	check_boot debug 16
+	# emulated, with KASAN: the slowest
+	TIMEOUT=1500 check_boot debug 16
 }
 
 # The kernel's own runner, with the .kunitconfig of the series. um.config beside it
