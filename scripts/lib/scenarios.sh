@@ -88,7 +88,7 @@ guest_mixed()
 # swaps out (see README)
 scenario_build()
 {
-	SIZES=128 PROCS=2 MORE_MB=1024 LINE=build UNIT='' CPUS=1
+	SIZES=96 PROCS=2 MORE_MB=1024 LINE=build UNIT='' CPUS=1
 	[[ $ARCH == um ]] || die "--scenario build is for --arch um: it runs the host's compiler"
 	CONFIG=um-programs
 	REPEATS=${REPEATS:-1}
