@@ -106,7 +106,7 @@ prepare_build()
 
 	need_kernel_build
 	checkout pristine
-	OBJECTS=$BUILD/workload-$(key "$(git -C "$KERNEL" rev-parse 'pristine^{tree}')" "$(config_text um)" "$(toolchain)")
+	OBJECTS=$BUILD/workload-$(key fs/proc/ "$(git -C "$KERNEL" rev-parse 'pristine^{tree}')" "$(config_text um)" "$(toolchain)")
 	if [[ ! -d $OBJECTS ]]; then
 		say "preparing what is to be compiled"
 		rm -rf "$BUILD"/workload-*
