@@ -70,13 +70,6 @@ peer_commit()
 	series_commits "$KERNEL" pristine "peers/$1" || die "patches/peers/$1 do not apply"
 }
 
-# code_diff COMMIT OPTION...: how the kernel itself differs from the pristine one:
-# neither its tests nor its documentation
-code_diff()
-{
-	git -C "$KERNEL" diff "${@:2}" pristine "$1" -- . ':!Documentation' ':!MAINTAINERS' ':!lib' ':!tools'
-}
-
 # peer_code NAME: a name for the code of a peer, as series_code is one
 peer_code()
 {
@@ -87,10 +80,13 @@ peer_code()
 # words of 64 bits, and what it may keep besides
 held()
 {
-	local cpus=2
+	local cpus=2 max_mb delay
 
 	case $1 in
-	series) echo "nothing; pages that wait: $((8 << 20 >> 12)) of a pool and a zspage for each CPU at most, until the worker comes after 10 ms" ;;
+	series)
+		max_mb=$(series_number ZS_FREE_MAX_PAGES M) delay=$(series_number ZS_FREE_DELAY_MS)
+		echo "nothing; pages that wait: $((max_mb << 20 >> 12)) of a pool and a zspage for each CPU at most, until the worker comes after $delay ms"
+		;;
 	handle-queue) echo "an array of (128 MB >> PAGE_SHIFT) * 8 = $(((128 << 20 >> 12) * 8)) bytes for a pool; objects that wait: $((128 << 20 >> 12)) of a pool at most, less than half of them with no end" ;;
 	percpu-queue) echo "(2 * CPUs + 16) * PAGE_SIZE + 16 * CPUs = $(((2 * cpus + 16) * 4096 + 16 * cpus)) bytes for a pool with $cpus CPUs; objects that wait: $(((2 * cpus + 16) * 512)) of a pool at most, $((cpus * 511)) of them with no end" ;;
 	*) echo "not known" ;;

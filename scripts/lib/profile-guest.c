@@ -99,6 +99,20 @@ static unsigned char *swapped_region(size_t size)
 	return p;
 }
 
+/*
+ * What is to be counted. No polling after it: that would count. It is long enough for
+ * any worker, if something wakes it up: what is left then is for the script to judge.
+ */
+static void unmap(unsigned char *p, size_t size)
+{
+	mark();
+	if (munmap(p, size))
+		err(1, "munmap");
+	mark();
+	usleep(1000000);
+	mark();
+}
+
 static void run_munmap(size_t mb)
 {
 	unsigned long used = mm_stat(2), full, left;
@@ -106,16 +120,7 @@ static void run_munmap(size_t mb)
 	unsigned char *p = swapped_region(size);
 
 	full = mm_stat(2);
-	mark();
-	if (munmap(p, size))
-		err(1, "munmap");
-	mark();
-	/*
-	 * No polling: that would count. This is long enough for any worker, if
-	 * something wakes it up: what is left then is for the script to judge.
-	 */
-	usleep(1000000);
-	mark();
+	unmap(p, size);
 	left = mm_stat(2);
 	left -= left < used ? left : used;
 	printf("profile-guest: munmap pages=%zu used_bytes=%lu left_bytes=%lu\n",
@@ -159,12 +164,7 @@ static void run_pair(size_t mb, size_t len)
 			err(1, "write");
 		if (read(start[0], &c, 1))
 			errx(1, "nothing was to be read");
-		mark();
-		if (munmap(p, size))
-			err(1, "munmap");
-		mark();
-		usleep(1000000);
-		mark();
+		unmap(p, size);
 		exit(0);
 	}
 	close(ready[1]);

@@ -48,7 +48,6 @@ struct function {
 	uint64_t caller_addr;
 	uint64_t caller_end;
 	bool is_worker;
-	bool is_lock_in;
 	struct {
 		uint64_t calls;
 		uint64_t locked;

@@ -10,21 +10,20 @@
  *
  * Each process is on a CPU of its own, and does what is in the trace ROUNDS times.
  * All are alike, and start at the same time, each at another page of the trace, so
- * that they do not use the same size classes in step. What a CPU does takes time in only two ways: an instruction takes 1, and
- * to get a cacheline from another CPU takes TRANSFER. "fit" finds what these two
- * are on a machine whose times are known: so that the squares of the errors, as
- * logarithms, are the least.
+ * that they do not use the same size classes in step. What a CPU does takes time in
+ * only two ways: an instruction takes 1, and to get a cacheline from another CPU takes
+ * TRANSFER. "fit" finds what these two are on a machine whose times are known: so that
+ * the squares of the errors, as logarithms, are the least.
  *
  * A line is with one CPU that wrote it, or with several that read it since, and
  * goes from CPU to CPU one transfer at a time. A spinlock is taken in the order in
  * which CPUs ask for it; who had to wait gets it a transfer after it is released. Its
- * word is in a line, too: that is another transfer.
- * At the start, every CPU has every line.
+ * word is in a line, too: that is another transfer. At the start, every CPU has every
+ * line.
  *
  * The worker, one for all, runs on the first CPU that is idle when it starts. If
  * there is none, it and the process on the last CPU take turns: after SLICE, who runs
- * is preempted where it holds no spinlock and waits for none.
- * Each page that is unmapped leaves it a part of its trace, one by the number of
+ * is preempted where it holds no spinlock and waits for none. Each page that is unmapped leaves it a part of its trace, one by the number of
  * pages; what it has from another CPU (handed over) takes a transfer.
  *
  * POLICY: when does the worker run

@@ -194,6 +194,24 @@ compare_tree()
 	echo other
 }
 
+# code_diff COMMIT OPTION...: how the kernel itself differs from the pristine one:
+# neither its tests nor its documentation
+code_diff()
+{
+	git -C "$KERNEL" diff "${@:2}" pristine "$1" -- . ':!Documentation' ':!MAINTAINERS' ':!lib' ':!tools'
+}
+
+# series_number NAME [UNIT]: a number in a definition in the series
+series_number()
+{
+	local n
+
+	n=$(git -C "$KERNEL" show "$TIP:mm/zsmalloc.c" |
+		sed -n "s/^#define $1[^0-9]*\([0-9]\+\)${2-}.*/\1/p")
+	[[ $n =~ ^[0-9]+$ ]] || die "the series does not say what $1 is"
+	echo "$n"
+}
+
 # series_code SCRIPT: a name for all of the series that the figures of SCRIPT depend
 # on: the kernel itself, and for bench what measures. The same for the same code, on
 # any 7.2.x
@@ -202,7 +220,7 @@ series_code()
 	local tests=tools/testing/selftests/zsmalloc
 
 	{
-		git -C "$KERNEL" diff pristine "$TIP" -- . ':!Documentation' ':!MAINTAINERS' ':!lib' ':!tools'
+		code_diff "$TIP"
 		[[ $1 != bench ]] ||
 			git -C "$KERNEL" diff pristine "$TIP" -- $tests/munmap.c $tests/zram_device.h
 	} | git patch-id --stable | cut -c1-12

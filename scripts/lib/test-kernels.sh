@@ -178,6 +178,30 @@ tap_cases()
 	     END { print p + 0, s + 0 }' "$1"
 }
 
+# lock_calls CONFIG COMMIT: the lock functions that zs_free() calls
+lock_calls()
+{
+	checkout "$2"
+	configure "$1"
+	kernel_make "$1" prepare mm/zsmalloc.o >compile.log 2>&1
+	objdump -dr --no-show-raw-insn "$BUILD/obj/$1-${KERNEL##*/}/mm/zsmalloc.o" |
+		awk '/^[0-9a-f]+ <zs_free>:/ { on = 1; next } /^$/ { on = 0 } on' >zs_free
+	[[ -s zs_free ]]
+	grep -oE '_raw_(spin|read|write)_(try)?lock[a-z_]*' zs_free | sort | uniq -c | awk '{ print $2, $1 }'
+}
+
+# On 64 bit zs_free() itself takes class->lock, once, and no other; on 32 bit
+# pool->lock as well
+check_free_path()
+{
+	lock_calls user pristine >base
+	grep -qx '_raw_read_lock 1' base
+	lock_calls user "$TIP" >series
+	printf '_raw_spin_lock 1\n' | diff - series
+	lock_calls i386 "$TIP" >series-32
+	printf '_raw_read_lock 1\n_raw_spin_lock 1\n' | diff - series-32
+}
+
 # Neither a zspage nor a handle grows. (Objects: a KUnit case has the size classes.)
 check_sizes()
 {

@@ -522,7 +522,7 @@ TEST_F_TIMEOUT(deferred, zswap, TEST_TIMEOUT_SEC)
 		ASSERT_TRUE(swap_out_and_unmap(size, false));
 	ASSERT_EQ(zswap_stat("pool_limit_hit"), hits);
 	ASSERT_TRUE(swap_out_and_unmap(size, true));
-	/* They were in zswap, but for a few that need no new copy. */
+	/* In zswap, but for what a per-CPU batch keeps from MADV_PAGEOUT. */
 	stores = read_vmstat("zswpout") - stores;
 	ASSERT_GE(stores, (NR_ROUNDS + 1) * (size / page_size) / 100 * 95);
 
