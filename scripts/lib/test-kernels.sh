@@ -243,8 +243,8 @@ check_nocompaction()
 check_debug()
 {
 	kernel_image debug "$TIP"
-	# emulated, with KASAN: the slowest
-	TIMEOUT=1500 check_boot debug 16
+	# Emulated, with KASAN: the slowest. Little memory is filled sooner.
+	TIMEOUT=1500 MEM=800M check_boot debug 8
 }
 
 # The kernel's own runner, with the .kunitconfig of the series. um.config beside it

@@ -369,18 +369,26 @@ check_callers()
 # checkpatch --strict on every mail. The sender signs, at export.
 check_checkpatch()
 {
-	local mail bad=0 words=/usr/lib/python3/dist-packages/codespell_lib/data/dictionary.txt
-
 	git -C "$KERNEL" format-patch -q -o "$PWD/mails" "pristine..$TIP"
 	checkout "$TIP"
-	for mail in "$PWD"/mails/*.patch; do
-		# whether MAINTAINERS has all files is for check_maintainers
-		perl "$KERNEL/scripts/checkpatch.pl" --root="$KERNEL" --strict --no-signoff \
-			--ignore FILE_PATH_CHANGES \
-			--codespell --codespellfile="$words" --show-types "$mail" >out 2>&1 || { cat out; bad=1; }
-		grep -qE 'total: 0 errors, 0 warnings(, 0 checks)?,' out || bad=1
-	done
-	return "$bad"
+	export KERNEL
+	export -f checkpatch
+	# shellcheck disable=SC2016 # for the inner shell
+	find "$PWD/mails" -name '*.patch' -print0 | xargs -0 -n 1 -P "$JOBS" bash -c 'checkpatch "$1"' -
+}
+
+# checkpatch MAIL: prints what is wrong with it
+checkpatch()
+{
+	local words=/usr/lib/python3/dist-packages/codespell_lib/data/dictionary.txt out status=0
+
+	# whether MAINTAINERS has all files is for check_maintainers
+	out=$(perl "$KERNEL/scripts/checkpatch.pl" --root="$KERNEL" --strict --no-signoff \
+		--ignore FILE_PATH_CHANGES \
+		--codespell --codespellfile="$words" --show-types "$1" 2>&1) || status=1
+	grep -qE 'total: 0 errors, 0 warnings(, 0 checks)?,' <<<"$out" || status=1
+	((!status)) || echo "$out"
+	return "$status"
 }
 
 # No sign-off and nobody's tag in what is stored; a message that says something

@@ -47,6 +47,8 @@ check_options()
 	refuses "unknown argument '--peers'" nowhere "$bench" --peers
 	refuses "${DESIGNS[0]}" nowhere "$bench" --kernels base,no-such-design
 	refuses '--kernels has base twice' nowhere "$bench" --kernels base,series,base
+	refuses 'ends with a comma' nowhere "$bench" --kernels base,series,
+	refuses "not '1,3'" nowhere "$bench" --procs 1,3
 	refuses "not 'zs_free kfree'" nowhere "$profile" --functions 'zs_free kfree'
 	refuses "not 'kfree,'" nowhere "$profile" --functions 'kfree,'
 	refuses '--functions has kfree twice' nowhere "$profile" --functions kfree,kfree
