@@ -226,12 +226,18 @@ check_user()
 	check_boot user 32
 }
 
-# zsmalloc and zram as modules, and the arms of #ifdef CONFIG_COMPACTION that no other
-# kernel here has
+# zsmalloc and zram as modules
 check_modules()
 {
 	kernel_image um-modules "$TIP"
 	check_boot um-modules 16
+}
+
+# The arms of #ifdef CONFIG_COMPACTION that no other kernel here has
+check_nocompaction()
+{
+	kernel_image um-nocompaction "$TIP"
+	check_boot um-nocompaction 16
 }
 
 check_debug()
