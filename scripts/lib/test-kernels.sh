@@ -244,7 +244,7 @@ check_debug()
 {
 	kernel_image debug "$TIP"
 	# Emulated, with KASAN: the slowest. Little memory is filled sooner.
-	TIMEOUT=1500 MEM=800M check_boot debug 8
+	TIMEOUT=1500 MEM=800M check_boot debug 16
 }
 
 # The kernel's own runner, with the .kunitconfig of the series. um.config beside it
