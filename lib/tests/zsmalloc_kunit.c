@@ -1208,7 +1208,7 @@ static void zt_free_pages(struct zt_pages *p, unsigned int first, unsigned int n
 		zt_free(p->set->pool, &p->set->objs[i]);
 }
 
-/* Pages that are still zsmalloc's */
+/* Pages that are still zsmalloc's. One that is migrated meanwhile does not count. */
 static unsigned int zt_count_pages(struct zt_pages *p)
 {
 	unsigned int i, count = 0;

@@ -147,10 +147,24 @@ column_text()
 			sub(/ +$/, "", line); print line } }'
 }
 
+# programs_code SCRIPT: a name for the programs that the figures of SCRIPT depend on,
+# besides the kernel and the selftests; nothing if there are none
+programs_code()
+{
+	local names=()
+
+	case $1 in
+	profile) names=(plugin.h profile-plugin.c profile-guest.c) ;;
+	scale) names=(plugin.h scale-plugin.c scale-sim.c profile-guest.c published.csv) ;;
+	*) return 0 ;;
+	esac
+	(cd "$ROOT/scripts/lib" && sha256sum "${names[@]}") | sha256sum | cut -c1-12
+}
+
 # conditions COMMAND CONFIG EMULATOR OPTIONS: under which figures were measured
 conditions()
 {
-	local k commit costs
+	local k commit costs programs
 
 	# shellcheck disable=SC2001
 	cat <<-EOF
@@ -163,6 +177,8 @@ conditions()
 		options   $4
 		host      $(nproc) CPUs, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sed -n 1p)
 	EOF
+	programs=$(programs_code "$PROG")
+	[[ -z $programs ]] || echo "programs  code $programs"
 	for k in "${NAMES[@]}"; do
 		! is_peer "$k" || echo "peer      $k: $(series_patches "peers/$k" | wc -l) patches, code $(peer_code "$k")"
 	done

@@ -23,16 +23,22 @@
  *
  * The worker, one for all, runs on the first CPU that is idle when it starts. If
  * there is none, it and the process on the last CPU take turns: after SLICE, who runs
- * is preempted where it holds no spinlock and waits for none. Each page that is unmapped leaves it a part of its trace, one by the number of
- * pages; what it has from another CPU (handed over) takes a transfer.
+ * is preempted where it holds no spinlock and waits for none. After its turn, the
+ * worker goes on to the next CPU, as load balancing would have it, or stays.
+ *
+ * Each page that is unmapped leaves a part of the worker's trace, one by the number of
+ * pages; what the worker has from another CPU (handed over) takes a transfer. Who does
+ * its own part has a place of its own in that trace: the page allocator collects
+ * pages for each CPU, and gives many back in a row.
  *
  * POLICY: when does the worker run
  *   none				nothing is left for later
- *   START,BOUND,DELAY,SLICE[,percpu]
+ *   START,BOUND,DELAY,SLICE[,percpu][,stays]
  *				as soon as START parts wait, until none waits; or
  *				DELAY after the first one (0: never). Who makes more
  *				than BOUND parts wait does its own. percpu: START
- *				parts of one CPU. Times are in instructions.
+ *				parts of one CPU. stays: where it is, if all CPUs
+ *				are busy. Times are in instructions.
  * A lock that is only tried, and that somebody has, is not waited for: what it
  * protects is not done, and the page's part is done at once.
  *
@@ -86,6 +92,7 @@ struct trace {
 struct policy {
 	bool deferred;
 	bool percpu;
+	bool stays;
 	uint64_t start;
 	uint64_t bound;
 	uint64_t delay;
@@ -113,6 +120,7 @@ struct thread {
 	unsigned int held;	/* locks, with one that it waits for */
 	bool off_cpu;		/* the other one has the CPU */
 	bool done;
+	uint32_t worker_part;	/* of the worker's, that is next */
 	int next_waiter;
 	/* Of processes: */
 	uint32_t first_part;
@@ -140,7 +148,6 @@ struct sim {
 	int heap[MAX_CPUS + 1];
 	int nr_heap;
 	uint64_t pending;	/* parts */
-	uint32_t worker_part;	/* that is next */
 	bool worker_idle;
 	uint64_t worker_timer;
 	uint64_t slice_end;	/* where the worker takes turns */
@@ -289,6 +296,7 @@ static void read_trace(struct trace *t, const char *path)
 static struct policy read_policy(const char *text)
 {
 	struct policy p = { .deferred = true };
+	const char *option;
 	int n = 0;
 
 	if (!strcmp(text, "none"))
@@ -296,8 +304,11 @@ static struct policy read_policy(const char *text)
 	if (sscanf(text, "%" SCNu64 ",%" SCNu64 ",%" SCNu64 ",%" SCNu64 "%n",
 		   &p.start, &p.bound, &p.delay, &p.slice, &n) != 4 || !n || !p.start)
 		fail("no policy: %s", text);
-	p.percpu = !strcmp(text + n, ",percpu");
-	if (text[n] && !p.percpu)
+	option = text + n;
+	p.percpu = !strncmp(option, ",percpu", 7);
+	option += p.percpu ? 7 : 0;
+	p.stays = !strcmp(option, ",stays");
+	if (*option && !p.stays)
 		fail("no policy: %s", text);
 	return p;
 }
@@ -481,14 +492,26 @@ static void switch_to(struct sim *sim, int other, uint64_t now)
 	heap_add(sim, other);
 }
 
+/* The worker has had its turn, and a process is on its CPU */
+static void move_worker(struct sim *sim)
+{
+	struct thread *worker = &sim->thread[worker_id(sim)];
+
+	if (sim->policy.stays)
+		return;
+	worker->cpu = (worker->cpu + 1) % sim->nr_cpus;
+	if (cpu_is_idle(sim, worker->cpu))
+		switch_to(sim, worker_id(sim), worker->now);
+}
+
 static void read_part(struct sim *sim, struct thread *t)
 {
 	const struct section *s = &sim->trace->worker;
 
 	t->section = s;
-	t->next = s->part[sim->worker_part];
-	t->end = s->part[sim->worker_part + 1];
-	sim->worker_part = (sim->worker_part + 1) % s->nr_parts;
+	t->next = s->part[t->worker_part];
+	t->end = s->part[t->worker_part + 1];
+	t->worker_part = (t->worker_part + 1) % s->nr_parts;
 }
 
 /* A process has unmapped a page: who frees what it leaves? */
@@ -648,6 +671,7 @@ static void init(struct sim *sim)
 		t->first_part = (uint64_t)trace->munmap.nr_parts * i / sim->nr_procs;
 		while (!trace->munmap.starts[t->first_part])
 			t->first_part--;
+		t->worker_part = t->first_part;
 		heap_add(sim, i);
 	}
 }
@@ -677,6 +701,8 @@ static bool run_first(struct sim *sim)
 	if (other != NOBODY) {
 		t->off_cpu = goes_on;
 		switch_to(sim, other, t->now);
+		if (id == worker_id(sim) && goes_on)
+			move_worker(sim);
 	} else if (goes_on) {
 		heap_add(sim, id);
 	}

@@ -212,18 +212,30 @@ series_number()
 	echo "$n"
 }
 
+# code_only COMMIT FILE: the file as it is in a commit, C without comments
+code_only()
+{
+	git -C "$KERNEL" cat-file -e "$1:$2" 2>/dev/null || return 0
+	case $2 in
+	*.[ch]) git -C "$KERNEL" show "$1:$2" | gcc -fpreprocessed -dD -E -P -w -x c - ;;
+	*) git -C "$KERNEL" show "$1:$2" ;;
+	esac
+}
+
 # series_code SCRIPT: a name for all of the series that the figures of SCRIPT depend
 # on: the kernel itself, and for bench what measures. The same for the same code, on
-# any 7.2.x
+# any 7.2.x, whatever its comments say
 series_code()
 {
-	local tests=tools/testing/selftests/zsmalloc
+	local tests=tools/testing/selftests/zsmalloc files f change
 
-	{
-		code_diff "$TIP"
-		[[ $1 != bench ]] ||
-			git -C "$KERNEL" diff pristine "$TIP" -- $tests/munmap.c $tests/zram_device.h
-	} | git patch-id --stable | cut -c1-12
+	files=$(code_diff "$TIP" --name-only)
+	[[ $1 != bench ]] || files+=" $tests/munmap.c $tests/util.h $tests/zram_device.h"
+	for f in $files; do
+		change=$(diff -u --label "a/$f" --label "b/$f" \
+			<(code_only pristine "$f") <(code_only "$TIP" "$f")) || (($? == 1))
+		[[ -z $change ]] || printf 'diff --git a/%s b/%s\n%s\n' "$f" "$f" "$change"
+	done | git patch-id --stable | cut -c1-12
 }
 
 # series_checkout: the series as commits in the repository KERNEL; sets TIP

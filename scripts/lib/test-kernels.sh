@@ -247,6 +247,25 @@ check_debug()
 	TIMEOUT=1500 MEM=800M check_boot debug 16
 }
 
+# The stress test, native, with one CPU (see check_boot)
+check_stress()
+{
+	kernel_image um "$TIP"
+	CPUS=1 MEM=500M stress um boot.log
+	tap_cases boot.log >cases
+	sed -n 's/^# \(seed .*\)/\1/p; s/^# zsmalloc-stress: /  /p' boot.log >totals
+}
+
+# stress CONFIG LOG
+stress()
+{
+	TIMEOUT=$((STRESS_SECONDS + 1200)) boot "$1" "stress --seconds $STRESS_SECONDS --seed $STRESS_SEED" "$2" ||
+		{ tail -n 60 "$2"; return 1; }
+	never kernel_reports "$2"
+	never grep -E '^ *not ok ' "$2"
+	grep -q '^# Totals: pass:2 fail:0 ' "$2" || { echo "the stress test did not end"; return 1; }
+}
+
 # The kernel's own runner, with the .kunitconfig of the series. um.config beside it
 # makes it the kernel that is there already, so that little is to be built.
 check_kunit_py()

@@ -119,7 +119,7 @@ quotes()
 # what their CSV gives, and of the series, and the peers in them, as they are
 check_quoted_tables()
 {
-	local table script code shown peer i n=0 peer_codes=()
+	local table script code programs shown peer i n=0 peer_codes=()
 
 	for peer in "${DESIGNS[@]}"; do
 		peer_codes+=("$(peer_code "$peer")")
@@ -130,6 +130,9 @@ check_quoted_tables()
 		code=$(series_code "$script")
 		grep -qE "^series .* code $code\$" "${table%/*}/conditions.txt" ||
 			{ echo "$table is not of this series (code $code): measure again"; return 1; }
+		programs=$(programs_code "$script")
+		[[ -z $programs ]] || grep -qxF "programs  code $programs" "${table%/*}/conditions.txt" ||
+			{ echo "$table is not of these programs (code $programs): measure again"; return 1; }
 		shown=$("scripts/$script" --show "${table%/*}")
 		[[ $(<"$table") == "$shown" ]] ||
 			{ echo "$table is not what its CSV gives: $shown"; return 1; }
@@ -148,6 +151,25 @@ check_quoted_tables()
 		n=$((n + 1))
 	done
 	((n >= 3))
+}
+
+# Each change of scripts/mutate still finds what it is to break
+check_mutants()
+{
+	local n=0
+
+	# shellcheck source=/dev/null
+	. "$ROOT/scripts/lib/mutants.sh"
+	# shellcheck disable=SC2317 # mutants calls it
+	mutant()
+	{
+		n=$((n + 1))
+		git -C "$KERNEL" show "$TIP:$3" >before
+		perl -0pe "$5" before >after
+		! cmp -s before after || { echo "$1 changes nothing"; return 1; }
+	}
+	mutants
+	((n >= 20))
 }
 
 # What profile and scale build for QEMU and for the guest has no warnings
@@ -241,16 +263,30 @@ check_scale_sim()
 	# slices of 10 and of 1000: the worker has the last one
 	sim '13960.00 14000.00 0 0.00' run worker 1,1000,0,10 1 10 1 1
 	sim '13600.00 14000.00 0 0.00' run worker 1,1000,0,1000 1 10 1 1
-	# who holds a lock or waits for one is not preempted: two that always do that take
-	# 20000, and then the worker has a CPU
+	# Who holds a lock or waits for one is not preempted: the worker runs when a process
+	# has just released it, all of 200 times, or those 100 of its CPU
 	pages 'l1 i50 i50 u1' 'i40' >locked-worker
-	sim '20040.00 24040.00 199 *' run locked-worker 1,1000,0,10 1 0 2 2
+	sim '20040.00 20080.00 199 *' run locked-worker 1,1000,0,10 1 0 2 2
+	sim '20040.00 24040.00 199 *' run locked-worker 1,1000,0,10,stays 1 0 2 2
 	# of 4 CPUs, none has 101 parts of its own
 	sim '10000.00 never 0 0.00' run worker 101,1000,0,10,percpu 1 0 4 4
 	# the only one has 100
 	sim '10000.00 14000.00 100 0.00' run worker 100,1000,0,10,percpu 1 0 2 1
 	# 200 of the 400 are done at once, 4 at a time
 	sim '12000.00 never 0 0.00' run worker 101,200,0,10,percpu 1 0 4 4
+	# With all of 4 CPUs busy, the worker takes turns with each process, or with the
+	# last one only, which is then done last
+	sim '10600.00 24320.00 400 0.00' run worker 1,1000,0,10 1 0 4 4
+	sim '13960.00 26000.00 400 0.00' run worker 1,1000,0,10,stays 1 0 4 4
+	sim '10000.00 never 0 0.00' run worker 101,1000,0,10,percpu,stays 1 0 4 4
+	# Who does its own part does it at its own place: of two, only one needs the lock,
+	# and writes the line, then the other
+	{
+		pages i100
+		for ((n = 0; n < 50; n++)); do printf 'l1\nw1\ni40\nu1\n'; done
+		for ((n = 0; n < 50; n++)); do echo i40; done
+	} >own
+	sim '14000.00 14000.00 2 0.00' run own 1,0,0,10 1 0 2 2
 	# A lock that somebody has is not waited for if it is only tried: that page's part
 	# is done at once. Here the first CPU gets it always, and the second never.
 	pages 't1 i100 u1' 'i40' >tried
@@ -269,9 +305,64 @@ check_scale_sim()
 	# shellcheck disable=SC2046 # arguments
 	sim '40 2.5' fit mixed none 1 4 $(cat known)
 
-	# What is no trace is refused
+	# What is no policy is refused, and no trace
+	for n in 1,2,3 1,2,3,4,x 1,2,3,4,percpux 1,2,3,4,stays,percpu; do
+		! ./scale-sim run worker "$n" 1 0 1 1 || return 1
+	done
 	echo 'section munmap' >empty
 	! ./scale-sim run empty none 1 0 1 1 || return 1
 	printf 'section munmap\np\nx 1\n' >wrong
 	! ./scale-sim run wrong none 1 0 1 1 || return 1
+}
+
+# need_herd: sets HERD to the command of herd7, the system's or one that is unpacked in
+# $BUILD/herd, with the C library that it was built for
+need_herd()
+{
+	local dir=$BUILD/herd lib
+
+	if [[ -n $(type -P herd7) ]]; then
+		HERD=(herd7)
+		return
+	fi
+	lib=$dir/usr/lib/x86_64-linux-gnu
+	HERD=("$lib/ld-linux-x86-64.so.2" --library-path "$lib" "$dir/usr/bin/herd7" \
+		-set-libdir "$dir/usr/share/herdtools7/herd")
+	[[ ! -x $dir/usr/bin/herd7 ]] || return 0
+	apt_private native
+	rm -rf "$dir.new"
+	mkdir -p "$dir.new"
+	(
+		cd "$dir.new" || exit
+		APT_CONFIG=$BUILD/apt/apt.conf apt-get download -q {herdtools7,libc6,libgmp10}/sid
+		for deb in *.deb; do
+			dpkg-deb -x "$deb" .
+		done
+		rm ./*.deb
+	)
+	mv -T "$dir.new" "$dir"
+}
+
+# Each litmus test of the series has the result that it says, by the memory model of
+# that kernel
+check_litmus()
+{
+	local test name should is n=0
+
+	[[ $(uname -m) == x86_64 ]] || skip "herd7 is fetched for x86-64 only"
+	need_herd
+	checkout "$TIP"
+	for test in "$KERNEL"/Documentation/litmus-tests/zsmalloc/*.litmus; do
+		name=$(basename "$test" .litmus)
+		should=$(sed -n 's/^ \* Result: //p' "$test")
+		[[ $should =~ ^(Never|Sometimes|Always)$ ]] || { echo "$name does not say its result"; return 1; }
+		(cd "$KERNEL/tools/memory-model" && "${HERD[@]}" -conf linux-kernel.cfg "$test") >"$name.out"
+		never grep -i 'flag' "$name.out"
+		is=$(awk -v name="$name" '$1 == "Observation" && $2 == name { print $3 }' "$name.out")
+		[[ $is == "$should" ]] || { echo "$name: $should, but it is $is"; cat "$name.out"; return 1; }
+		# named where it matters
+		grep -qF "$name.litmus" "$KERNEL/Documentation/litmus-tests/README" || { echo "README has no $name"; return 1; }
+		n=$((n + 1))
+	done
+	((n))
 }

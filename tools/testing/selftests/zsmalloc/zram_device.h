@@ -19,38 +19,23 @@
 #ifndef ZRAM_DEVICE_H
 #define ZRAM_DEVICE_H
 
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/swap.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "kselftest_harness.h"
+#include "util.h"
 
-#define ZRAM_CONTROL		"/sys/class/zram-control"
 #define ZRAM_ALGORITHM		"lzo-rle"
-#define ZSWAP_ENABLED		"/sys/module/zswap/parameters/enabled"
 #define ZSWAP_PERCENT		"/sys/module/zswap/parameters/max_pool_percent"
+#define ZSWAP_STATS		"/sys/kernel/debug/zswap/"
 
 #define NSEC_PER_SEC		1000000000ULL
 
 /* Generous, as the tests also run on emulated machines. */
 #define TEST_TIMEOUT_SEC	300
 #define FREE_TIMEOUT_NS		(10 * NSEC_PER_SEC)
-#define REMOVE_TRIES		100
-#define RETRY_USEC		100000
 #define FREE_POLL_USEC		200
 
 struct mm_stat {
@@ -78,7 +63,6 @@ struct device {
 	char reason[256];
 };
 
-static size_t page_size;
 static unsigned long long *scratch_page;
 
 static struct device *dev;
@@ -100,78 +84,9 @@ static unsigned long long now_ns(void)
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
-static void *map_shared(size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static int read_file(const char *path, char *buf, size_t size)
-{
-	int fd = open(path, O_RDONLY);
-	ssize_t len;
-
-	if (fd < 0)
-		return -errno;
-	len = read(fd, buf, size - 1);
-	if (len < 0)
-		len = -errno;
-	else
-		buf[len] = '\0';
-	close(fd);
-	return len;
-}
-
-static int write_file(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, value, strlen(value)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
 static const char *device_attr(const char *name)
 {
-	static char path[96];
-
-	snprintf(path, sizeof(path), "/sys/block/zram%d/%s", dev->id, name);
-	return path;
-}
-
-/* A line of /proc/vmstat, 0 if it is not there. */
-static unsigned long long read_vmstat(const char *name)
-{
-	size_t len = strlen(name);
-	char buf[16384];
-	const char *line;
-
-	if (read_file("/proc/vmstat", buf, sizeof(buf)) < 0)
-		return 0;
-	for (line = buf; line && *line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (!strncmp(line, name, len) && line[len] == ' ')
-			return strtoull(line + len, NULL, 10);
-	}
-	return 0;
-}
-
-/* A line of /proc/meminfo, in bytes, 0 if it is not there. */
-static unsigned long long read_meminfo(const char *name)
-{
-	char buf[4096];
-	const char *line;
-
-	if (read_file("/proc/meminfo", buf, sizeof(buf)) < 0)
-		return 0;
-	line = strstr(buf, name);
-	return line ? strtoull(line + strlen(name), NULL, 10) << 10 : 0;
+	return zram_attr(dev->id, name);
 }
 
 static bool read_mm_stat(struct mm_stat *stat)
@@ -189,6 +104,21 @@ static bool read_mm_stat(struct mm_stat *stat)
 	return true;
 }
 
+/* -1 without debugfs, or before zswap was first enabled */
+static long long zswap_stat(const char *name)
+{
+	char path[96], buf[32];
+
+	snprintf(path, sizeof(path), ZSWAP_STATS "%s", name);
+	return read_file(path, buf, sizeof(buf)) > 0 ? atoll(buf) : -1;
+}
+
+/* All of ours is unmapped: is there something of others? */
+static bool swap_in_use(void)
+{
+	return read_meminfo("SwapTotal:") != read_meminfo("SwapFree:");
+}
+
 /* Put zswap in front of the device; NULL, or why a test can't have it. */
 static const char *device_zswap_on(void)
 {
@@ -196,7 +126,8 @@ static const char *device_zswap_on(void)
 
 	if (read_file(ZSWAP_ENABLED, buf, sizeof(buf)) <= 0)
 		return "no zswap, CONFIG_ZSWAP is needed";
-	if (buf[0] != 'N')
+	/* It may have pages from before it was switched off. */
+	if (buf[0] != 'N' || read_meminfo("Zswapped:"))
 		return "zswap is in use";
 	if (read_file(ZSWAP_PERCENT, dev->zswap_percent, sizeof(dev->zswap_percent)) <= 0)
 		return "zswap has no limit";
@@ -253,12 +184,11 @@ static bool kernel_supported(void)
 static bool device_add(void)
 {
 	char buf[128];
-	int ret;
+	int ret = zram_hot_add();
 
-	ret = read_file(ZRAM_CONTROL "/hot_add", buf, sizeof(buf));
 	if (ret < 0)
 		return verdict(KSFT_FAIL, "hot_add: %s", strerror(-ret));
-	dev->id = atoi(buf);
+	dev->id = ret;
 
 	ret = read_file(device_attr("comp_algorithm"), buf, sizeof(buf));
 	if (ret < 0)
@@ -271,70 +201,32 @@ static bool device_add(void)
 
 static bool device_configure(void)
 {
-	char buf[32];
-	int ret;
+	int ret = write_file(device_attr("comp_algorithm"), ZRAM_ALGORITHM);
 
-	ret = write_file(device_attr("comp_algorithm"), ZRAM_ALGORITHM);
 	if (ret)
 		return verdict(KSFT_FAIL, "comp_algorithm: %s", strerror(-ret));
-	snprintf(buf, sizeof(buf), "%llu", device_size());
-	ret = write_file(device_attr("disksize"), buf);
+	ret = zram_set(dev->id, "disksize", device_size());
 	if (ret)
 		return verdict(KSFT_FAIL, "disksize: %s", strerror(-ret));
 	return true;
 }
 
-/* devtmpfs makes the node, but need not be mounted. */
 static bool device_find_node(void)
 {
-	unsigned int major, minor;
-	char buf[32];
+	int ret = zram_make_node(dev->id, dev->node, sizeof(dev->node));
 
-	snprintf(dev->node, sizeof(dev->node), "/dev/zram%d", dev->id);
-	if (!access(dev->node, F_OK))
-		return true;
-
-	if (read_file(device_attr("dev"), buf, sizeof(buf)) < 0 ||
-	    sscanf(buf, "%u:%u", &major, &minor) != 2)
-		return verdict(KSFT_FAIL, "no device number of zram%d", dev->id);
-	if (mknod(dev->node, S_IFBLK | 0600, makedev(major, minor)))
-		return verdict(KSFT_FAIL, "mknod %s: %s", dev->node,
-			       strerror(errno));
-	dev->node_made = true;
+	if (ret < 0)
+		return verdict(KSFT_FAIL, "%s: %s", dev->node, strerror(-ret));
+	dev->node_made = ret;
 	return true;
 }
 
-/* The swap header as of include/linux/swap.h, which is not in uapi. */
-struct swap_info {
-	char bootbits[1024];
-	unsigned int version;
-	unsigned int last_page;
-	unsigned int nr_badpages;
-};
-
-static const char swap_magic[] = "SWAPSPACE2";
-
 static bool device_write_header(void)
 {
-	size_t magic_len = strlen(swap_magic);
-	struct swap_info info = {
-		.version = 1,
-		.last_page = device_size() / page_size - 1,
-	};
-	char *page = (char *)scratch_page;
-	bool written;
-	int fd;
+	int ret = write_swap_header(dev->node, device_size(), (char *)scratch_page);
 
-	memset(page, 0, page_size);
-	memcpy(page, &info, sizeof(info));
-	memcpy(page + page_size - magic_len, swap_magic, magic_len);
-
-	fd = open(dev->node, O_WRONLY);
-	if (fd < 0)
-		return verdict(KSFT_FAIL, "%s: %s", dev->node, strerror(errno));
-	written = write(fd, page, page_size) == (ssize_t)page_size && !fsync(fd);
-	close(fd);
-	return written || verdict(KSFT_FAIL, "no swap header could be written");
+	return !ret || verdict(KSFT_FAIL, "no swap header could be written: %s",
+			       strerror(-ret));
 }
 
 static void device_setup(void)
@@ -344,18 +236,10 @@ static void device_setup(void)
 		dev->verdict = KSFT_PASS;
 }
 
-/* Others, udev for one, may have the device open for a moment. */
 static bool device_hot_remove(void)
 {
-	char buf[16];
-	int ret = -EBUSY;
+	int ret = zram_hot_remove(dev->id);
 
-	snprintf(buf, sizeof(buf), "%d", dev->id);
-	for (int i = 0; i < REMOVE_TRIES && ret == -EBUSY; i++) {
-		if (i)
-			usleep(RETRY_USEC);
-		ret = write_file(ZRAM_CONTROL "/hot_remove", buf);
-	}
 	if (ret)
 		ksft_print_msg("hot_remove of zram%d: %s\n", dev->id,
 			       strerror(-ret));
@@ -553,27 +437,11 @@ static bool wait_restored(const struct mm_stat *before, struct mm_stat *after,
  * Tests.
  */
 
-static void die_with_parent(pid_t parent)
-{
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	/* There is no signal if the parent was gone before. */
-	if (getppid() != parent)
-		_exit(KSFT_FAIL);
-}
-
 /* Make sure that the test ends with the run, whatever is killed. */
 static void test_setup(void)
 {
 	dev->test_group = getpgrp();
 	die_with_parent(dev->test_group);
-}
-
-static unsigned long long xorshift(unsigned long long *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
 }
 
 static void device_prepare(void)
