@@ -490,6 +490,11 @@ static struct kunit_suite obj_test_suite = {
 #define ZT_NR_WORKER_OPS	16384
 #define ZT_NR_WORKER_OBJS	256
 
+/* Objects of one class, in zspages that are compacted while they are freed */
+#define ZT_NR_MOVING_ROUNDS	64
+#define ZT_NR_MOVING_OBJS	1024
+#define ZT_MOVING_SIZE		200
+
 #define ZT_NR_STEADY_ROUNDS	512
 #define ZT_NR_STEADY_OBJS	16
 
@@ -1095,6 +1100,33 @@ static struct zt_worker *zt_create_workers(struct kunit *test)
 	return workers;
 }
 
+/*
+ * Objects are freed in the order of their places while another thread compacts. So
+ * the zspage that they leave is the one with the fewest, which compaction empties:
+ * who waits for the lock to free an object often finds it elsewhere then.
+ */
+static void zt_test_free_moving(struct kunit *test)
+{
+	struct zt_set *set = zt_create_set(test, ZT_NR_MOVING_OBJS);
+	struct zt_user *user = zt_create_user(test);
+	struct task_struct *compactor;
+	unsigned int round, i;
+
+	compactor = zt_start_thread(test, zt_compact_fn, test->priv);
+	for (round = 0; round < ZT_NR_MOVING_ROUNDS; round++) {
+		for (i = 0; i < set->nr; i++)
+			KUNIT_ASSERT_EQ(test, zt_malloc(user, &set->objs[i], ZT_MOVING_SIZE), 0);
+		for (i = 1; i < set->nr; i += 2)
+			zt_free(user->pool, &set->objs[i]);
+		zt_check_set(test, user, set);
+		for (i = 0; i < set->nr; i += 2)
+			zt_free(user->pool, &set->objs[i]);
+		cond_resched();
+	}
+	kunit_release_action(test, zt_stop_thread, compactor);
+	zt_check_empty(test, test->priv);
+}
+
 static void zt_test_concurrent_own(struct kunit *test)
 {
 	struct zt_worker *workers = zt_create_workers(test);
@@ -1355,6 +1387,7 @@ static struct kunit_case zt_cases[] = {
 	KUNIT_CASE(zt_test_pending_delay),
 	KUNIT_CASE(zt_test_pending_compact),
 	KUNIT_CASE(zt_test_pending_destroy),
+	KUNIT_CASE_SLOW(zt_test_free_moving),
 	KUNIT_CASE_PARAM_ATTR(zt_test_concurrent_own, zt_sizes_gen_params,
 			      zt_slow),
 	KUNIT_CASE_PARAM_ATTR(zt_test_concurrent_shared, zt_sizes_gen_params,

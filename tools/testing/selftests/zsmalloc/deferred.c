@@ -233,6 +233,24 @@ static bool none_pending(void)
 	return false;
 }
 
+/* No size class counts zspages or objects any more: all of its sums are 0. */
+static bool classes_empty(void)
+{
+	char path[96], line[512];
+	bool empty = false;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/zsmalloc/zram%d/classes", dev->id);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (strstr(line, "Total"))
+			empty = !strpbrk(line, "123456789");
+	}
+	if (file)
+		fclose(file);
+	return empty;
+}
+
 FIXTURE_TEARDOWN(deferred)
 {
 	struct mm_stat after;
@@ -249,6 +267,7 @@ FIXTURE_TEARDOWN(deferred)
 	close(self->fd);
 	/* Nothing may be left, whatever the test did. */
 	EXPECT_TRUE(!self->has_stats || none_pending());
+	EXPECT_TRUE(!self->has_stats || classes_empty());
 	EXPECT_TRUE(wait_restored(&dev->empty, &after, &when))
 		TH_LOG("mm_stat: %s, %llu pages of zsmalloc, %llu at first",
 		       after.line, after.zspages, dev->empty.zspages);
