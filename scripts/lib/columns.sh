@@ -48,6 +48,7 @@ kernel_names()
 
 	PATCHES=$(series_patches "$SERIES_VERSION" | wc -l)
 	[[ $1 != *, ]] || die "--kernels ends with a comma"
+	[[ ,$1 != *,,* ]] || die "--kernels has an empty name"
 	IFS=, read -ra NAMES <<<"$1"
 	for k in "${NAMES[@]}"; do
 		[[ $k =~ ^(base|series|7\.3)$ || ($k =~ ^[1-9][0-9]*$ && $k -le $PATCHES) ]] || is_peer "$k" ||

@@ -50,11 +50,38 @@ need_arg()
 	[[ -n ${2-} ]] || die "$1 takes a value; see scripts/$PROG --help"
 }
 
-# need_place PATH: a folder can be made there
+# need_regexp OPTION TEXT: the option's value is an extended regular expression
+need_regexp()
+{
+	local status=0
+
+	# shellcheck disable=SC2319 # 2 is of a regexp that is none
+	[[ '' =~ $2 ]] || status=$?
+	((status < 2)) || die "$1 takes an extended regular expression, not '$2'"
+}
+
+# never COMMAND...: the command, a grep, finds nothing. It fails if there is
+# something, with what it printed, and if the search itself went wrong.
+never()
+{
+	local out status=0
+
+	out=$("$@") || status=$?
+	[[ $status != 1 ]] || return 0
+	printf 'should not be there, or was not searched for (%s):\n%s\n' "$*" "$out"
+	return 1
+}
+
+# need_place PATH: a file or folder can be made there, with the folders that it is in
 need_place()
 {
-	mkdir -p "$(dirname "$1")" 2>/dev/null && [[ -w $(dirname "$1") ]] && return
-	die "$1 can't be made: $(dirname "$1") can't be written to; name another folder"
+	local dir
+
+	dir=$(dirname "$1")
+	until [[ -e $dir ]]; do
+		dir=$(dirname "$dir")
+	done
+	[[ -d $dir && -w $dir ]] || die "$1 can't be made: $dir is no folder to write to; name another place"
 }
 
 # need PACKAGE...: Debian packages are installed, or get installed

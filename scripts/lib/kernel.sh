@@ -3,6 +3,8 @@
 # Build kernels and the selftests, and boot them. Needs common.sh, source.sh.
 
 CONFIGS=$ROOT/scripts/config
+# The board that the configuration rpi4 is for
+RPI4_DTB=broadcom/bcm2711-rpi-4-b.dtb
 
 # config_text NAME: the fragment with what it includes; of several values of a
 # symbol the last one counts
@@ -29,9 +31,24 @@ config_arch()
 {
 	case $1 in
 	um*) echo um ;;
-	i386) echo i386 ;;
-	arm64*) echo arm64 ;;
+	i386*) echo i386 ;;
+	arm64* | rpi4*) echo arm64 ;;
+	arm*) echo arm ;;
+	riscv64*) echo riscv ;;
+	s390x*) echo s390 ;;
 	*) echo x86_64 ;;
+	esac
+}
+
+# debian_arch CONFIG: the same, as Debian names it, where it is not this machine's
+debian_arch()
+{
+	case $(config_arch "$1") in
+	i386) echo i386 ;;
+	arm64) echo arm64 ;;
+	arm) echo armhf ;;
+	riscv) echo riscv64 ;;
+	s390) echo s390x ;;
 	esac
 }
 
@@ -39,16 +56,32 @@ config_arch()
 cross()
 {
 	case $(config_arch "$1") in
+	i386) echo i686-linux-gnu- ;;
 	arm64) echo aarch64-linux-gnu- ;;
+	arm) echo arm-linux-gnueabihf- ;;
+	riscv) echo riscv64-linux-gnu- ;;
+	s390) echo s390x-linux-gnu- ;;
+	esac
+}
+
+# compiler CONFIG
+compiler()
+{
+	case $1 in
+	*-clang) echo clang-19 ;;
+	*) echo "$(cross "$1")gcc" ;;
 	esac
 }
 
 # need_cross CONFIG: the compiler of its architecture is there
 need_cross()
 {
-	case $(config_arch "$1") in
-	arm64) need gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
-	esac
+	local prefix
+
+	[[ $1 != *-clang ]] || need "$(compiler "$1")"
+	prefix=$(cross "$1")
+	prefix=${prefix%-}
+	[[ -z $prefix ]] || need "gcc-$prefix" "libc6-dev-$(debian_arch "$1")-cross"
 }
 
 # kernel_make CONFIG TARGET...: make in the object folder of CONFIG, with KERNEL
@@ -62,7 +95,7 @@ kernel_make()
 
 	shift
 	make -C "$KERNEL" -j"$JOBS" ARCH="$(config_arch "$config")" CROSS_COMPILE="$(cross "$config")" \
-		O="$BUILD/obj/$config-${KERNEL##*/}" "$@"
+		CC="$(compiler "$config")" O="$BUILD/obj/$config-${KERNEL##*/}" "$@"
 }
 
 # checkout COMMIT: KERNEL's work tree; only files that differ are touched, so that
@@ -104,11 +137,18 @@ configure()
 # toolchain [CONFIG]: what else decides what a build gives
 toolchain()
 {
-	local prefix=''
+	local prefix='' cc=gcc
 
-	[[ -z ${1-} ]] || prefix=$(cross "$1")
-	"${prefix}gcc" --version | sed -n 1p
+	[[ -z ${1-} ]] || { prefix=$(cross "$1") cc=$(compiler "$1"); }
+	"$cc" --version | sed -n 1p
 	"${prefix}ld" --version | sed -n 1p
+}
+
+# kernel_code COMMIT: a name for all that a kernel is built from
+kernel_code()
+{
+	git -C "$KERNEL" ls-tree -r "$1" | grep -vP '\t(Documentation/|tools/testing/|MAINTAINERS$)' |
+		sha256sum | cut -c1-16
 }
 
 # kernel_image CONFIG COMMIT: builds KERNEL at COMMIT with CONFIG, and sets IMAGE
@@ -116,11 +156,11 @@ toolchain()
 # configuration or compiler is another folder.
 kernel_image()
 {
-	local config=$1 commit=$2 obj log tree targets file
+	local config=$1 commit=$2 obj log code targets file
 
 	need_cross "$config"
-	tree=$(git -C "$KERNEL" rev-parse "$commit^{tree}")
-	IMAGE=$BUILD/kernels/$config-$(key "$tree" "$(config_text "$config")" "$(toolchain "$config")")
+	code=$(kernel_code "$commit")
+	IMAGE=$BUILD/kernels/$config-$(key "$code" "$(config_text "$config")" "$(toolchain "$config")")
 	[[ -d $IMAGE/root ]] && return
 
 	need_kernel_build
@@ -130,14 +170,18 @@ kernel_image()
 	log=$obj/build.log
 	case $(config_arch "$config") in
 	um) targets=linux file=linux ;;
-	arm64) targets=Image file=arch/arm64/boot/Image ;;
+	arm) targets=zImage file=arch/arm/boot/zImage ;;
+	arm64 | riscv) targets=Image file=arch/$(config_arch "$config")/boot/Image ;;
+	s390) targets=bzImage file=arch/s390/boot/bzImage ;;
 	*) targets=bzImage file=arch/x86/boot/bzImage ;;
 	esac
 	grep -q '^CONFIG_MODULES=y' "$obj/.config" && targets+=' modules'
+	# First, as modules is looked for at the end
+	[[ $config != rpi4* ]] || targets="$RPI4_DTB $targets"
 	say "building $config kernel: $(git -C "$KERNEL" log -1 --format=%s "$commit")"
 	# shellcheck disable=SC2086
 	kernel_make "$config" $targets >"$log" 2>&1 || die_log "$log" "the $config kernel does not build"
-	if [[ $file == */bzImage ]]; then
+	if [[ $file == arch/x86/boot/bzImage ]]; then
 		# A compiler cache may take the compressed kernel for an older one
 		bash "$KERNEL/scripts/extract-vmlinux" "$obj/$file" 2>/dev/null |
 			cmp -s - "$obj/arch/x86/boot/compressed/vmlinux.bin" ||
@@ -148,6 +192,7 @@ kernel_image()
 	cp "$obj/$file" "$IMAGE.new/kernel"
 	cp "$obj/.config" "$IMAGE.new/config"
 	cp "$obj/System.map" "$IMAGE.new/"
+	[[ $config != rpi4* ]] || cp "$obj/arch/arm64/boot/dts/$RPI4_DTB" "$IMAGE.new/"
 	if [[ $targets == *modules ]]; then
 		kernel_make "$config" INSTALL_MOD_PATH="$IMAGE.new/root" INSTALL_MOD_STRIP=1 \
 			modules_install >>"$log" 2>&1 || die_log "$log" "the modules can't be installed"
@@ -190,13 +235,17 @@ struct_size()
 	echo "$((16#$size))" | tee "$file"
 }
 
-# selftests COMMIT: builds the selftests of that commit, statically, and sets
-# SELFTESTS to the folder with the programs
+# selftests COMMIT [CONFIG]: builds the selftests of that commit, statically, for this
+# machine or for that of CONFIG, and sets SELFTESTS to the folder with the programs
 selftests()
 {
-	local commit=$1 dir=tools/testing/selftests/zsmalloc src log
+	local commit=$1 dir=tools/testing/selftests/zsmalloc src log prefix=''
 
-	SELFTESTS=$BUILD/selftests/$(key "$(toolchain)" "$(git -C "$KERNEL" rev-parse "$commit:$dir" \
+	if [[ -n ${2-} ]]; then
+		need_cross "$2"
+		prefix=$(cross "$2")
+	fi
+	SELFTESTS=$BUILD/selftests/$(key "$(toolchain "${2-}")" "$(git -C "$KERNEL" rev-parse "$commit:$dir" \
 		"$commit:${dir%/*}/"{kselftest_harness.h,kselftest.h,lib.mk,Makefile})")
 	[[ -d $SELFTESTS ]] && return
 	need_kernel_build
@@ -206,8 +255,10 @@ selftests()
 	rm -rf "$SELFTESTS.new"
 	mkdir -p "$SELFTESTS.new"
 	make -C "$KERNEL/tools/testing/selftests" TARGETS=zsmalloc O="$SELFTESTS.new/obj" \
-		USERLDFLAGS=-static >"$log" 2>&1 || die_log "$log" "the selftests do not build"
-	! grep -i warning "$log" >&2 || die "the selftests build with warnings"
+		CROSS_COMPILE="$prefix" USERLDFLAGS=-static >"$log" 2>&1 || die_log "$log" "the selftests do not build"
+	# The kernel's header casts every pointer that is compared, on 32 bit with a warning
+	! grep -i warning "$log" | grep -v 'kselftest_harness.h:.*-Wpointer-to-int-cast' >&2 ||
+		die "the selftests build with warnings"
 	find "$SELFTESTS.new/obj" -type f -perm -u+x -path '*/zsmalloc/*' -exec cp -t "$SELFTESTS.new" {} +
 	rm -rf "$SELFTESTS.new/obj"
 	[[ -n $(ls "$SELFTESTS.new") ]] || die "the selftests built no program; see $log"
@@ -220,8 +271,8 @@ need_busybox()
 {
 	local arch dir
 
-	arch=$(config_arch "$1")
-	if [[ $arch != arm64 ]]; then
+	arch=$(debian_arch "$1")
+	if [[ -z $arch ]]; then
 		need busybox-static
 		BUSYBOX=/bin/busybox
 		return
@@ -230,16 +281,7 @@ need_busybox()
 	BUSYBOX=$dir/usr/bin/busybox
 	[[ ! -x $BUSYBOX ]] || return 0
 	say "fetching busybox for $arch"
-	apt_private "$arch"
-	rm -rf "$dir" "$dir.new"
-	mkdir -p "$dir.new"
-	(
-		cd "$dir.new"
-		APT_CONFIG=$BUILD/apt-$arch/apt.conf apt-get download -q busybox-static
-		dpkg-deb -x busybox-static_*.deb .
-		[[ -x usr/bin/busybox ]]
-	) >"$dir.log" 2>&1 || die_log "$dir.log" "no busybox for $arch"
-	mv "$dir.new" "$dir"
+	unpack_packages "$arch" "$dir" busybox-static
 }
 
 # initramfs CONFIG COMMANDS: busybox, the selftests, the modules of IMAGE, what is in
@@ -279,6 +321,41 @@ tsc_khz()
 	awk '/^cpu MHz/ { khz = int($4 * 1000); exit } END { print khz ? khz : 1000000 }' /proc/cpuinfo
 }
 
+# qemu_machine CONFIG: sets QEMU_NAME to the emulator for its architecture, MACHINE to
+# options that say which machine, and CONSOLE to what the kernel has to know of it
+qemu_machine()
+{
+	local package=qemu-system-misc
+
+	MACHINE=(-M virt -serial stdio) CONSOLE=console=ttyAMA0
+	case $(config_arch "$1") in
+	arm64)
+		# The processor of a Raspberry Pi 4B; 16 KB pages need a newer one
+		package=qemu-system-arm QEMU_NAME=qemu-system-aarch64
+		MACHINE=(-M "virt,gic-version=2" -cpu cortex-a72 -serial stdio)
+		[[ $1 != *-16k ]] || MACHINE=(-M "virt,gic-version=2" -cpu max -serial stdio)
+		;;
+	arm)
+		package=qemu-system-arm QEMU_NAME=qemu-system-arm
+		MACHINE=(-M virt -cpu cortex-a15 -serial stdio)
+		;;
+	riscv)
+		QEMU_NAME=qemu-system-riscv64 CONSOLE=console=ttyS0
+		;;
+	s390)
+		QEMU_NAME=qemu-system-s390x CONSOLE=''
+		MACHINE=(-M s390-ccw-virtio -cpu max -chardev "stdio,id=c" -device "sclpconsole,chardev=c")
+		;;
+	*)
+		# microvm: the one machine on which a kernel without ACPI has all CPUs
+		package=qemu-system-x86 QEMU_NAME=qemu-system-x86_64
+		MACHINE=(-M "microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=on" -cpu max -serial stdio)
+		CONSOLE="console=ttyS0 reboot=t tsc=reliable tsc_early_khz=$(tsc_khz)"
+		;;
+	esac
+	need "$package"
+}
+
 # boot CONFIG COMMANDS LOG: boots IMAGE, runs COMMANDS in it, and writes the
 # console to LOG. Returns the status of the last command; 2 on a kernel that
 # died or hung. MEM, CPUS, TIMEOUT, CMDLINE, QEMU, QEMU_OPTIONS and UML_OPTIONS
@@ -295,28 +372,14 @@ boot()
 		timeout --foreground -k 10 "$timeout" "$IMAGE/kernel" mem="$mem" initrd="$INITRAMFS" \
 			uml_dir="$BUILD/uml" seccomp=on ncpus="$cpus" con=null con0=null,fd:1 panic=-1 \
 			loglevel=5 ${UML_OPTIONS-} >"$log" 2>&1 </dev/null || true
-	elif [[ $config == arm64* ]]; then
-		need qemu-system-arm
-		# The processor of a Raspberry Pi 4B
-		# shellcheck disable=SC2086
-		timeout --foreground -k 10 "$timeout" "${QEMU:-qemu-system-aarch64}" -nodefaults -display none \
-			-M virt,gic-version=2 -cpu cortex-a72 \
-			-no-reboot -serial stdio -m "$mem" -smp "$cpus" \
-			${QEMU_OPTIONS:--accel tcg,thread=multi} \
-			-kernel "$IMAGE/kernel" -initrd "$INITRAMFS" \
-			-append "console=ttyAMA0 panic=-1 loglevel=5 ${CMDLINE-}" \
-			>"$log" 2>&1 </dev/null || true
 	else
-		need qemu-system-x86
-		# microvm: the one machine on which a kernel without ACPI has all CPUs
+		qemu_machine "$config"
 		# shellcheck disable=SC2086
-		timeout --foreground -k 10 "$timeout" "${QEMU:-qemu-system-x86_64}" -nodefaults -display none \
-			-M microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=on \
-			-no-reboot -serial stdio -cpu max -m "$mem" -smp "$cpus" \
+		timeout --foreground -k 10 "$timeout" "${QEMU:-$QEMU_NAME}" -nodefaults -display none \
+			"${MACHINE[@]}" -no-reboot -m "$mem" -smp "$cpus" \
 			${QEMU_OPTIONS:--accel tcg,thread=multi} \
 			-kernel "$IMAGE/kernel" -initrd "$INITRAMFS" \
-			-append "console=ttyS0 panic=-1 reboot=t loglevel=5 \
-				tsc=reliable tsc_early_khz=$(tsc_khz) ${CMDLINE-}" \
+			-append "$CONSOLE panic=-1 loglevel=5 ${CMDLINE-}" \
 			>"$log" 2>&1 </dev/null || true
 	fi
 	rm -f "$INITRAMFS"
@@ -331,7 +394,7 @@ boot()
 # shellcheck disable=SC2034 # used by scripts/profile
 need_qemu_plugins()
 {
-	local dir=$BUILD/qemu version missing deb name
+	local dir=$BUILD/qemu version missing name
 
 	case $(config_arch "$1") in
 	arm64)
@@ -349,25 +412,31 @@ need_qemu_plugins()
 
 	if [[ ! -x $dir/usr/bin/$name ]]; then
 		say "fetching QEMU 10 from the distribution"
-		apt_private native
-		rm -rf "$dir.new"
-		mkdir -p "$dir.new"
-		(
-			cd "$dir.new"
-			APT_CONFIG=$BUILD/apt/apt.conf apt-get download -q \
-				qemu-system-{x86,arm,common,data}/bookworm-backports
-			for deb in *.deb; do
-				dpkg-deb -x "$deb" .
-			done
-			rm ./*.deb
-		) >"$BUILD/qemu.log" 2>&1 || die_log "$BUILD/qemu.log" "no QEMU 10"
-		rm -rf "$dir"
-		mv -T "$dir.new" "$dir"
+		unpack_packages native "$dir" qemu-system-{x86,arm,common,data}/bookworm-backports
 	fi
 	missing=$(ldd "$dir/usr/bin/$name" | awk '/not found/ { print $1 }')
 	[[ -z $missing ]] || die "QEMU 10 needs libraries: ${missing//$'\n'/ }"
 	QEMU_PLUGINS=$dir/usr/bin/$name
 	QEMU_DATA="-L $dir/usr/share/qemu"
+}
+
+# need_herd: sets HERD to the command of herd7, the system's or one that is unpacked in
+# $BUILD/herd, with the C library that it was built for
+# shellcheck disable=SC2034 # used by scripts/test
+need_herd()
+{
+	local dir=$BUILD/herd lib
+
+	if [[ -n $(type -P herd7) ]]; then
+		HERD=(herd7)
+		return
+	fi
+	lib=$dir/usr/lib/x86_64-linux-gnu
+	HERD=("$lib/ld-linux-x86-64.so.2" --library-path "$lib" "$dir/usr/bin/herd7" \
+		-set-libdir "$dir/usr/share/herdtools7/herd")
+	[[ ! -x $dir/usr/bin/herd7 ]] || return 0
+	say "fetching herd7 from the distribution"
+	unpack_packages native "$dir" {herdtools7,libc6,libgmp10}/sid
 }
 
 # kernel_reports LOG: what the kernel complained about; as grep, fails with 1 if

@@ -238,6 +238,12 @@ series_code()
 	done | git patch-id --stable | cut -c1-12
 }
 
+# stand: of which day, kernel and series a table is
+stand()
+{
+	echo "$(date +%F), Linux $(kernel_release "$KERNEL"), series $(series_code profile)"
+}
+
 # series_checkout: the series as commits in the repository KERNEL; sets TIP
 series_checkout()
 {

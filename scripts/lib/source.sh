@@ -28,7 +28,7 @@ apt_private()
 	[[ -n $site ]] || die "apt knows no Debian mirror; name a kernel tree with --source"
 
 	for suite in "${KERNEL_SUITES[@]}"; do
-		echo "deb [signed-by=$keyring] $site $suite main"
+		echo "deb [signed-by=$keyring] $site $suite main non-free-firmware"
 	done >"$apt/sources.list"
 	echo "deb-src [signed-by=$keyring] $site sid main" >>"$apt/sources.list"
 	cat >"$apt/apt.conf" <<-EOF
@@ -43,8 +43,9 @@ apt_private()
 		APT::Sandbox::User "";
 		APT::Get::List-Cleanup "false";
 	EOF
+	# One suite that is out of order, as in the middle of a mirror's update, is not all
 	APT_CONFIG=$apt/apt.conf apt-get update -q >"$apt/update.log" 2>&1 ||
-		die_log "$apt/update.log" "the package lists could not be fetched; name a kernel tree with --source"
+		say "not all package lists could be fetched ($apt/update.log)"
 }
 
 # fetch_package VERSION: linux-source-VERSION as a .deb in $BUILD/apt; prints it
@@ -63,6 +64,28 @@ fetch_package()
 		return
 	done
 	die_log "$apt/download.log" "no suite has $package; name a kernel tree with --source"
+}
+
+# unpack_packages ARCH DIR PACKAGE...: what the packages have, in the folder DIR, not
+# installed. ARCH as for apt_private; a package may be PACKAGE/SUITE. On error the
+# folder is not there.
+unpack_packages()
+{
+	local arch=$1 dir=$2 apt=$BUILD/apt-$1 deb
+
+	[[ $arch != native ]] || apt=$BUILD/apt
+	apt_private "$arch"
+	rm -rf "$dir.new"
+	mkdir -p "$dir.new"
+	(
+		cd "$dir.new" && APT_CONFIG=$apt/apt.conf apt-get download -q "${@:3}" || exit
+		for deb in *.deb; do
+			dpkg-deb -x "$deb" . || exit
+		done
+		rm ./*.deb
+	) >"$dir.log" 2>&1 || die_log "$dir.log" "could not get ${*:3}"
+	rm -rf "$dir"
+	mv -T "$dir.new" "$dir"
 }
 
 # need_sparse: a sparse that the kernel accepts is first in PATH. Older releases

@@ -50,8 +50,7 @@ check_commit()
 	done <files
 
 	# a commit of documentation or selftests has the kernel of the one before
-	code=$(git -C "$KERNEL" ls-tree -r "$commit" |
-		grep -vP '\t(Documentation/|tools/testing/|MAINTAINERS$)' | sha256sum)
+	code=$(kernel_code "$commit")
 	if grep -qsFx "$code" "$LOGS/booted"; then
 		echo "the same kernel has passed already"
 		return
@@ -89,7 +88,8 @@ check_peers()
 
 # guest_commands MB KUNIT TESTS: what a booted kernel runs: KUnit if KUNIT is not
 # empty, and the selftests: "all" of them, "still", those that leave the pages of
-# processes where they are, or "moving", the others
+# processes where they are, or "moving", the others. STRESS has the seconds of a stress
+# test after them, if there is to be one.
 guest_commands()
 {
 	local munmap='' deferred='' zswap
@@ -121,8 +121,10 @@ guest_commands()
 		deferred $deferred || status=1
 		# 4: it was skipped
 		modules || [ \$? = 4 ] || status=1
-		exit \$status
 	EOF
+	[[ -z ${STRESS-} || $3 == still ]] || echo "stress --seconds $STRESS || status=1"
+	echo '[ ! -e /sys/kernel/debug/kcsan ] || cat /sys/kernel/debug/kcsan'
+	echo "exit \$status"
 }
 
 # check_boot CONFIG MB: boots IMAGE, runs everything; no test fails, and the kernel
@@ -161,7 +163,7 @@ boot_and_check()
 	# Little is filled sooner
 	[[ $1 != um* ]] || mem=700M
 	MEM=${MEM:-$mem} boot "$1" "$3" "$2" || { tail -n 60 "$2"; return 1; }
-	never kernel_reports "$2"
+	no_reports "$2"
 	never grep -E '^ *not ok ' "$2"
 	# munmap and deferred; modules may be skipped
 	[[ $(grep -c '^# Totals: pass:[1-9].* xfail:' "$2") -ge 2 ]] ||
@@ -169,6 +171,57 @@ boot_and_check()
 	if [[ $1 == *modules ]]; then
 		grep -q '^ok 1 modules removed after use' "$2" || { echo "modules were not tested"; return 1; }
 	fi
+}
+
+# no_reports LOG: the kernel IMAGE has complained about nothing; of data races, about
+# none in which zsmalloc has a part
+no_reports()
+{
+	local log=$1
+
+	if grep -q '^CONFIG_KCSAN=y' "$IMAGE/config"; then
+		grep -qE '^setup_watchpoints: [1-9]' "$1" || { echo "KCSAN has looked at nothing"; return 1; }
+		zsmalloc_functions >functions
+		our_races functions "$1" >"$1.ours"
+		echo "data races in $1: $(grep -c 'BUG: KCSAN' "$1") in all, $(grep -c 'BUG: KCSAN' "$1.ours") of zsmalloc"
+		log=$1.ours
+	fi
+	never kernel_reports "$log"
+}
+
+# zsmalloc_functions: those of the series
+zsmalloc_functions()
+{
+	git -C "$KERNEL" show "$TIP:mm/zsmalloc.c" | sed -nE 's/^([a-z][^(=;]*[ *])?([a-zA-Z0-9_]+)\(.*/\2/p' | sort -u
+}
+
+# our_races FUNCTIONS LOG: the log without KCSAN's reports of races where none of the
+# three innermost functions on either side is one of FUNCTIONS
+our_races()
+{
+	awk '
+		NR == FNR { ours[$1] = 1; next }
+		/^=====/ {
+			if (!inside) {
+				inside = 1; text = ""; race = found = 0
+			} else {
+				if (!race || found)
+					printf "%s", text
+				inside = 0
+			}
+			next
+		}
+		!inside { print; next }
+		{ text = text $0 "\n" }
+		/BUG: KCSAN/ { race = 1 }
+		/ (read|write) to .* by / || /^(read|write|race)/ { depth = 0 }
+		/^ [^ ]+\+0x/ {
+			name = $1
+			sub(/[.+].*/, "", name)
+			if (++depth <= 3 && name in ours)
+				found = 1
+		}
+		END { if (inside) printf "%s", text }' "$1" "$2"
 }
 
 # tap_cases LOG: one line, "passed skipped", of the KUnit and kselftest cases
@@ -247,11 +300,18 @@ check_debug()
 	TIMEOUT=1500 MEM=800M check_boot debug 16
 }
 
-# The stress test, native, with one CPU (see check_boot)
+# The stress test: native with one CPU (see check_boot), with writeback; and emulated
+# with two, KASAN, lockdep, patterns in free objects of zsmalloc's slabs and in free
+# pages, and allocations that fail
 check_stress()
 {
-	kernel_image um "$TIP"
-	CPUS=1 MEM=500M stress um boot.log
+	kernel_image um-writeback "$TIP"
+	UML_OPTIONS=kunit.enable=0 CPUS=1 MEM=500M stress um-writeback writeback.log
+	grep -qE ' writebacks=[1-9]' writeback.log || { echo "nothing was written back"; return 1; }
+	kernel_image debug "$TIP"
+	CMDLINE='kunit.enable=0 slab_debug=FZPU,zspage,zs_handle page_poison=1' CPUS=2 MEM=800M stress debug debug.log
+	grep -qE ' faults_injected=[1-9]' debug.log || { echo "no faults were injected"; return 1; }
+	cat writeback.log debug.log >boot.log
 	tap_cases boot.log >cases
 	sed -n 's/^# \(seed .*\)/\1/p; s/^# zsmalloc-stress: /  /p' boot.log >totals
 }
@@ -261,9 +321,9 @@ stress()
 {
 	TIMEOUT=$((STRESS_SECONDS + 1200)) boot "$1" "stress --seconds $STRESS_SECONDS --seed $STRESS_SEED" "$2" ||
 		{ tail -n 60 "$2"; return 1; }
-	never kernel_reports "$2"
+	no_reports "$2"
 	never grep -E '^ *not ok ' "$2"
-	grep -q '^# Totals: pass:2 fail:0 ' "$2" || { echo "the stress test did not end"; return 1; }
+	grep -q '^# Totals: pass:3 fail:0 ' "$2" || { echo "the stress test did not end"; return 1; }
 }
 
 # The kernel's own runner, with the .kunitconfig of the series. um.config beside it
@@ -303,6 +363,32 @@ check_reports()
 	done
 	echo 'kasan: KernelAddressSanitizer initialized (generic)' >log
 	never kernel_reports log
+	# of two data races, one is of zsmalloc, behind something that it calls
+	cat >log <<-'EOF'
+		==================================================================
+		BUG: KCSAN: data-race in tick_do_update / tick_nohz
+
+		write to 0xffff88807d (marked) of 8 bytes by task 1 on cpu 0:
+		 tick_do_update+0x10/0x20
+		 other+0x10/0x20
+
+		read to 0xffff88807d of 8 bytes by interrupt on cpu 1:
+		 tick_nohz+0x10/0x20
+		==================================================================
+		between
+		==================================================================
+		BUG: KCSAN: data-race in llist_add_batch / other
+
+		write to 0xffff88807d of 8 bytes by task 1 on cpu 0:
+		 llist_add_batch+0x10/0x20
+		 zs_free.part.0+0x10/0x20
+
+		read to 0xffff88807d of 8 bytes by task 2 on cpu 1:
+		 other+0x10/0x20
+		==================================================================
+	EOF
+	zsmalloc_functions >functions
+	[[ $(our_races functions log | grep -E '^(between|BUG)') == $'between\nBUG: KCSAN: data-race in llist_add_batch / other' ]]
 	# a log that is not there is not one without reports
 	if never kernel_reports no-log; then
 		return 1

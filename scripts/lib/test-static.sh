@@ -151,6 +151,15 @@ check_quoted_tables()
 		n=$((n + 1))
 	done
 	((n >= 4)) || { echo "only $n tables are quoted"; return 1; }
+	# What was tested where, and what each test notices, is of the series, too
+	code=$(series_code profile)
+	for table in results/{matrix,mutants,mutants-again}.txt; do
+		grep -qE "^[0-9-]{10}, Linux [0-9.]+, series $code\$" "$table" ||
+			{ echo "$table is not of this series (code $code): run the tests again"; return 1; }
+		grep -qF "$table" README || { echo "README does not name $table"; return 1; }
+	done
+	sed -n '/^kernel  *result/,/^$/p' results/matrix.txt >matrix
+	quotes matrix README
 }
 
 # Each change of scripts/mutate still finds what it is to break
@@ -169,7 +178,7 @@ check_mutants()
 		! cmp -s before after || { echo "$1 changes nothing"; return 1; }
 	}
 	mutants
-	((n >= 20))
+	((n >= 20)) || { echo "there are only $n changes"; return 1; }
 }
 
 # What profile and scale build for QEMU and for the guest has no warnings
@@ -315,34 +324,6 @@ check_scale_sim()
 	! ./scale-sim run wrong none 1 0 1 1 || return 1
 }
 
-# need_herd: sets HERD to the command of herd7, the system's or one that is unpacked in
-# $BUILD/herd, with the C library that it was built for
-need_herd()
-{
-	local dir=$BUILD/herd lib
-
-	if [[ -n $(type -P herd7) ]]; then
-		HERD=(herd7)
-		return
-	fi
-	lib=$dir/usr/lib/x86_64-linux-gnu
-	HERD=("$lib/ld-linux-x86-64.so.2" --library-path "$lib" "$dir/usr/bin/herd7" \
-		-set-libdir "$dir/usr/share/herdtools7/herd")
-	[[ ! -x $dir/usr/bin/herd7 ]] || return 0
-	apt_private native
-	rm -rf "$dir.new"
-	mkdir -p "$dir.new"
-	(
-		cd "$dir.new" || exit
-		APT_CONFIG=$BUILD/apt/apt.conf apt-get download -q {herdtools7,libc6,libgmp10}/sid
-		for deb in *.deb; do
-			dpkg-deb -x "$deb" .
-		done
-		rm ./*.deb
-	)
-	mv -T "$dir.new" "$dir"
-}
-
 # Each litmus test of the series has the result that it says, by the memory model of
 # that kernel
 check_litmus()
@@ -364,5 +345,5 @@ check_litmus()
 		grep -qF "$name.litmus" "$KERNEL/Documentation/litmus-tests/README" || { echo "README has no $name"; return 1; }
 		n=$((n + 1))
 	done
-	((n))
+	((n)) || { echo "there are no litmus tests"; return 1; }
 }
