@@ -119,7 +119,7 @@ quotes()
 # what their CSV gives, and of the series, and the peers in them, as they are
 check_quoted_tables()
 {
-	local table script code programs shown peer i n=0 peer_codes=()
+	local table script code programs shown peer i n=0 peer_codes=() here=$PWD
 
 	for peer in "${DESIGNS[@]}"; do
 		peer_codes+=("$(peer_code "$peer")")
@@ -158,8 +158,8 @@ check_quoted_tables()
 			{ echo "$table is not of this series (code $code): run the tests again"; return 1; }
 		grep -qF "$table" README || { echo "README does not name $table"; return 1; }
 	done
-	sed -n '/^kernel  *result/,/^$/p' results/matrix.txt >matrix
-	quotes matrix README
+	sed -n '/^kernel  *result/,/^$/p' results/matrix.txt >"$here/matrix"
+	quotes "$here/matrix" README
 }
 
 # Each change of scripts/mutate still finds what it is to break
