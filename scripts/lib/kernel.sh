@@ -112,6 +112,7 @@ configure()
 {
 	local config=$1 obj=$BUILD/obj/$1-${KERNEL##*/} frag line sym
 
+	need_cross "$config"
 	mkdir -p "$obj"
 	frag=$obj/fragment
 	config_text "$config" >"$frag"
@@ -208,6 +209,7 @@ struct_size()
 	local config=$1 obj=$BUILD/obj/$1-${KERNEL##*/} bits='' size
 	local out=$obj/struct-size tree file
 
+	need_cross "$config"
 	tree=$(git -C "$KERNEL" rev-parse "$2^{tree}") || return
 	file=$BUILD/sizes/$(key "$3" "$tree" "$(config_text "$config")" "$(toolchain "$config")")
 	if [[ -s $file ]]; then
