@@ -60,18 +60,6 @@ need_regexp()
 	((status < 2)) || die "$1 takes an extended regular expression, not '$2'"
 }
 
-# never COMMAND...: the command, a grep, finds nothing. It fails if there is
-# something, with what it printed, and if the search itself went wrong.
-never()
-{
-	local out status=0
-
-	out=$("$@") || status=$?
-	[[ $status != 1 ]] || return 0
-	printf 'should not be there, or was not searched for (%s):\n%s\n' "$*" "$out"
-	return 1
-}
-
 # need_place PATH: a file or folder can be made there, with the folders that it is in
 need_place()
 {

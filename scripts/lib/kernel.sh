@@ -327,15 +327,15 @@ tsc_khz()
 # options that say which machine, and CONSOLE to what the kernel has to know of it
 qemu_machine()
 {
-	local package=qemu-system-misc
+	local package=qemu-system-misc cpu=cortex-a72
 
 	MACHINE=(-M virt -serial stdio) CONSOLE=console=ttyAMA0
 	case $(config_arch "$1") in
 	arm64)
 		# The processor of a Raspberry Pi 4B; 16 KB pages need a newer one
+		[[ $1 != *-16k ]] || cpu=max
 		package=qemu-system-arm QEMU_NAME=qemu-system-aarch64
-		MACHINE=(-M "virt,gic-version=2" -cpu cortex-a72 -serial stdio)
-		[[ $1 != *-16k ]] || MACHINE=(-M "virt,gic-version=2" -cpu max -serial stdio)
+		MACHINE=(-M "virt,gic-version=2" -cpu "$cpu" -serial stdio)
 		;;
 	arm)
 		package=qemu-system-arm QEMU_NAME=qemu-system-arm
@@ -420,25 +420,6 @@ need_qemu_plugins()
 	[[ -z $missing ]] || die "QEMU 10 needs libraries: ${missing//$'\n'/ }"
 	QEMU_PLUGINS=$dir/usr/bin/$name
 	QEMU_DATA="-L $dir/usr/share/qemu"
-}
-
-# need_herd: sets HERD to the command of herd7, the system's or one that is unpacked in
-# $BUILD/herd, with the C library that it was built for
-# shellcheck disable=SC2034 # used by scripts/test
-need_herd()
-{
-	local dir=$BUILD/herd lib
-
-	if [[ -n $(type -P herd7) ]]; then
-		HERD=(herd7)
-		return
-	fi
-	lib=$dir/usr/lib/x86_64-linux-gnu
-	HERD=("$lib/ld-linux-x86-64.so.2" --library-path "$lib" "$dir/usr/bin/herd7" \
-		-set-libdir "$dir/usr/share/herdtools7/herd")
-	[[ ! -x $dir/usr/bin/herd7 ]] || return 0
-	say "fetching herd7 from the distribution"
-	unpack_packages native "$dir" {herdtools7,libc6,libgmp10}/sid
 }
 
 # kernel_reports LOG: what the kernel complained about; as grep, fails with 1 if

@@ -115,6 +115,25 @@ need_sparse()
 		die "even the newest sparse is too old for this kernel"
 }
 
+# need_herd: sets HERD to the command of herd7, the system's or one that is unpacked in
+# $BUILD/herd, with the C library that it was built for
+# shellcheck disable=SC2034 # used by scripts/test
+need_herd()
+{
+	local dir=$BUILD/herd lib
+
+	if [[ -n $(type -P herd7) ]]; then
+		HERD=(herd7)
+		return
+	fi
+	lib=$dir/usr/lib/x86_64-linux-gnu
+	HERD=("$lib/ld-linux-x86-64.so.2" --library-path "$lib" "$dir/usr/bin/herd7" \
+		-set-libdir "$dir/usr/share/herdtools7/herd")
+	[[ ! -x $dir/usr/bin/herd7 ]] || return 0
+	say "fetching herd7 from the distribution"
+	unpack_packages native "$dir" {herdtools7,libc6,libgmp10}/sid
+}
+
 # is_git_tree DIR: DIR is the top of a git work tree, not a folder inside one
 is_git_tree()
 {

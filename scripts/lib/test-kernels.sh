@@ -1,6 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Checks that compile or boot kernels. Part of scripts/test.
+# Checks that compile or boot kernels. Part of scripts/test, and for scripts/mutate.
+
+# never COMMAND...: the command, a grep, finds nothing. It fails if there is
+# something, with what it printed, and if the search itself went wrong.
+never()
+{
+	local out status=0
+
+	out=$("$@") || status=$?
+	[[ $status != 1 ]] || return 0
+	printf 'should not be there, or was not searched for (%s):\n%s\n' "$*" "$out"
+	return 1
+}
 
 # changed_sources FROM TO: C files of the kernel that differ
 changed_sources()
@@ -214,7 +226,7 @@ our_races()
 		!inside { print; next }
 		{ text = text $0 "\n" }
 		/BUG: KCSAN/ { race = 1 }
-		/ (read|write) to .* by / || /^(read|write|race)/ { depth = 0 }
+		/^(read|write|race) / { depth = 0 }
 		/^ [^ ]+\+0x/ {
 			name = $1
 			sub(/[.+].*/, "", name)
