@@ -100,23 +100,6 @@ static void count_add(enum count what, unsigned long long n)
 	__atomic_fetch_add(&shared->count[what], n, __ATOMIC_RELAXED);
 }
 
-/* As read_vmstat(), of files that are longer than what one read() gives. */
-static unsigned long long counter(const char *name)
-{
-	FILE *file = fopen("/proc/vmstat", "r");
-	unsigned long long n = 0;
-	size_t len = strlen(name);
-	char line[128];
-
-	while (file && fgets(line, sizeof(line), file)) {
-		if (!strncmp(line, name, len) && line[len] == ' ')
-			n = strtoull(line + len, NULL, 10);
-	}
-	if (file)
-		fclose(file);
-	return n;
-}
-
 static void oom_killed(void)
 {
 	__atomic_fetch_add(&shared->oom_seen, 1, __ATOMIC_RELAXED);
@@ -785,7 +768,7 @@ static void set_worker(int number, pid_t pid)
 static void run(void)
 {
 	unsigned int life[MAX_WORKERS] = {};
-	unsigned long long killed = counter("oom_kill");
+	unsigned long long killed = read_vmstat("oom_kill");
 	unsigned long long end = now_usec() + seconds * 1000000ULL;
 	int left = nr_workers, status, i;
 	pid_t pid;
@@ -813,7 +796,7 @@ static void run(void)
 		if (i == nr_workers) {
 			if (status || !stopped())
 				fail("a disturber ended with status %#x", status);
-		} else if (worker_ended(i, status, counter("oom_kill") - killed)) {
+		} else if (worker_ended(i, status, read_vmstat("oom_kill") - killed)) {
 			pid = start(worker_run, i, ++life[i]);
 			set_worker(i, pid);
 			left -= pid < 0;
@@ -828,7 +811,7 @@ static void run(void)
 			fail("a disturber ended with status %#x", status);
 	}
 	undisturb();
-	count_add(OOM_KILLS, counter("oom_kill") - killed);
+	count_add(OOM_KILLS, read_vmstat("oom_kill") - killed);
 	if (faults)
 		count_add(FAULTS, faults_injected());
 }
@@ -890,7 +873,7 @@ static unsigned long long tainted(void)
 
 static unsigned long long swapped_out(void)
 {
-	return counter("pswpout") + counter("zswpout");
+	return read_vmstat("pswpout") + read_vmstat("zswpout");
 }
 
 static void cleanup(void)

@@ -70,18 +70,18 @@ static int write_file(const char *path, const char *value)
 /* A line of a file of names and numbers, 0 if it is not there. */
 static unsigned long long read_line(const char *path, const char *name)
 {
+	FILE *file = fopen(path, "r");
+	unsigned long long value = 0;
 	size_t len = strlen(name);
-	char buf[16384];
-	const char *line;
+	char line[256];
 
-	if (read_file(path, buf, sizeof(buf)) < 0)
-		return 0;
-	for (line = buf; line && *line; line = strchr(line, '\n')) {
-		line += *line == '\n';
+	while (file && fgets(line, sizeof(line), file)) {
 		if (!strncmp(line, name, len) && line[len] == ' ')
-			return strtoull(line + len, NULL, 10);
+			value = strtoull(line + len, NULL, 10);
 	}
-	return 0;
+	if (file)
+		fclose(file);
+	return value;
 }
 
 static unsigned long long read_vmstat(const char *name)
