@@ -9,7 +9,7 @@ MATRIX=(x86-64:900 i386:900 arm64-4k:1200 arm64-16k:1200 arm64-64k:1200 arm:1200
 	riscv64:1500 s390x:1500 um:600 um-nosmp:600
 	x86-64-nocompaction:900 x86-64-nosmp:900 x86-64-modules:900 x86-64-chain4:900
 	x86-64-chain16:900 x86-64-rt:900 x86-64-nomemcg:900 x86-64-clang:900
-	kasan:1800 kcsan:1800)
+	kasan:1800 kcsan:3600)
 
 # What --arch has beside them: checks of their own, too long for scripts/test alone
 # shellcheck disable=SC2034
