@@ -174,7 +174,9 @@ boot_and_check()
 
 	# Little is filled sooner
 	[[ $1 != um* ]] || mem=700M
-	MEM=${MEM:-$mem} boot "$1" "$3" "$2" || { tail -n 60 "$2"; return 1; }
+	# The page allocator complains about pages that are not as they have to be
+	MEM=${MEM:-$mem} UML_OPTIONS=check_pages=1 CMDLINE="check_pages=1 ${CMDLINE-}" \
+		boot "$1" "$3" "$2" || { tail -n 60 "$2"; return 1; }
 	no_reports "$2"
 	never grep -E '^ *not ok ' "$2"
 	# munmap and deferred; modules may be skipped
@@ -318,7 +320,7 @@ check_debug()
 check_stress()
 {
 	kernel_image um-writeback "$TIP"
-	UML_OPTIONS=kunit.enable=0 CPUS=1 MEM=500M stress um-writeback writeback.log
+	UML_OPTIONS='kunit.enable=0 check_pages=1' CPUS=1 MEM=500M stress um-writeback writeback.log
 	grep -qE ' writebacks=[1-9]' writeback.log || { echo "nothing was written back"; return 1; }
 	kernel_image debug "$TIP"
 	CMDLINE='kunit.enable=0 slab_debug=FZPU,zspage,zs_handle page_poison=1' CPUS=2 MEM=800M stress debug debug.log
