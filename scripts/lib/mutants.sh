@@ -68,9 +68,6 @@ mutants()
 		's/\t\treset_zpdesc\(zpdesc\);\n(\t\tzpdesc_unlock)/$1/'
 	mutant handle-leak um-modules $ZS 'handles are not freed' \
 		's/\tcache_free_handle\(handle\);\n\}\nEXPORT_SYMBOL_GPL\(zs_free\)/}\nEXPORT_SYMBOL_GPL(zs_free)/'
-	mutant data-race kcsan $ZS 'CPUs share a field with plain accesses' \
-		's/READ_ONCE\(pool->free_jiffies\)/pool->free_jiffies/;
-		 s/WRITE_ONCE\(pool->free_jiffies, now\)/pool->free_jiffies = now/'
 	mutant zspage-leak um-modules $ZS 'the structs of zspages are not freed' \
 		's/\n\tcache_free_zspage\(zspage\);\n(\}\n\n\/\*\n \* Whether)/$1/'
 }
