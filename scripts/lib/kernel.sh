@@ -360,8 +360,7 @@ qemu_machine()
 
 # boot CONFIG COMMANDS LOG: boots IMAGE, runs COMMANDS in it, and writes the
 # console to LOG. Returns the status of the last command; 2 on a kernel that
-# died or hung. MEM, CPUS, TIMEOUT, CMDLINE, QEMU, QEMU_OPTIONS and UML_OPTIONS
-# say how.
+# died or hung. MEM, CPUS, TIMEOUT, CMDLINE, QEMU and QEMU_OPTIONS say how.
 boot()
 {
 	local config=$1 commands=$2 log=$3 status=0
@@ -373,7 +372,7 @@ boot()
 		# shellcheck disable=SC2086
 		timeout --foreground -k 10 "$timeout" "$IMAGE/kernel" mem="$mem" initrd="$INITRAMFS" \
 			uml_dir="$BUILD/uml" seccomp=on ncpus="$cpus" con=null con0=null,fd:1 panic=-1 \
-			loglevel=5 ${UML_OPTIONS-} >"$log" 2>&1 </dev/null || true
+			loglevel=5 ${CMDLINE-} >"$log" 2>&1 </dev/null || true
 	else
 		qemu_machine "$config"
 		# shellcheck disable=SC2086

@@ -122,7 +122,7 @@ prepare_build()
 	fi
 	cp "$ROOT/scripts/lib/guest-build" "$GUEST_FILES/bin/"
 	truncate -s 4G "$WORK/swap"
-	UML_OPTIONS=ubd0=$WORK/swap
+	CMDLINE=ubd0=$WORK/swap
 }
 
 guest_build()

@@ -46,7 +46,7 @@ check_arch()
 	kernel_image "$config" "$TIP"
 	toolchain "$config" | sed -n 1p >compiler
 	case $1 in
-	kasan) STRESS=60 MEM=800M CMDLINE='slab_debug=FZPU,zspage,zs_handle page_poison=1' ;;
+	kasan) STRESS=60 MEM=800M CMDLINE=$PATTERNS ;;
 	kcsan) STRESS=60 ;;
 	esac
 	check_boot "$config" 16
