@@ -823,6 +823,19 @@ static unsigned long long zsmalloc_pages(void)
 	return read_vmstat("nr_zspages");
 }
 
+/* What was freed before may still wait for its worker. */
+static unsigned long long settled_pages(void)
+{
+	unsigned long long before, now = zsmalloc_pages();
+
+	do {
+		before = now;
+		usleep(100000);
+		now = zsmalloc_pages();
+	} while (now != before);
+	return now;
+}
+
 /* With nothing in use, all is where it was. */
 static const char *accounts_wrong(unsigned long long zspages)
 {
@@ -992,7 +1005,7 @@ int main(int argc, char **argv)
 	signal(SIGTERM, interrupt);
 	signal(SIGHUP, interrupt);
 
-	zspages = zsmalloc_pages();
+	zspages = settled_pages();
 	taint = tainted();
 	out = swapped_out();
 	wrong = devices_setup();
