@@ -816,21 +816,25 @@ static void run(void)
 		count_add(FAULTS, faults_injected());
 }
 
-/* Exact, with what each CPU has counted for itself. */
+/* With what each CPU has counted for itself, if the kernel has stat_refresh. */
 static unsigned long long zsmalloc_pages(void)
 {
 	write_file(STAT_REFRESH, "1");
 	return read_vmstat("nr_zspages");
 }
 
-/* What was freed before may still wait for its worker. */
+/*
+ * What was freed before may still wait for its worker. And without stat_refresh,
+ * CPUs count for themselves for some two seconds.
+ */
 static unsigned long long settled_pages(void)
 {
+	unsigned int usec = access(STAT_REFRESH, W_OK) ? 3000000 : 100000;
 	unsigned long long before, now = zsmalloc_pages();
 
 	do {
 		before = now;
-		usleep(100000);
+		usleep(usec);
 		now = zsmalloc_pages();
 	} while (now != before);
 	return now;
