@@ -39,7 +39,9 @@ compile()
 	# objects of the last commit may be up to date, and then say nothing
 	(cd "$BUILD/obj/$config-${KERNEL##*/}" && rm -f "${objects[@]}")
 	kernel_make "$config" "$@" "${objects[@]}" >compile.log 2>&1 || { cat compile.log; return 1; }
-	never grep -iE 'warning|error|not available' compile.log
+	# sparse has not enough room for these macros, with and without the series
+	sed '/include\/trace\/events\/.* too long token expansion$/d' compile.log >own.log
+	never grep -iE 'warning|error|not available' own.log
 	echo "${objects[*]}"
 }
 
