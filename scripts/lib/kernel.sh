@@ -202,8 +202,9 @@ kernel_image()
 	mv "$IMAGE.new" "$IMAGE"
 }
 
-# struct_size CONFIG COMMIT NAME: bytes of a struct of mm/zsmalloc.c. What the
-# compiler gets is compiled with a line more. Done once, as kernel_image.
+# struct_size CONFIG COMMIT NAME [MEMBER]: bytes of a struct of mm/zsmalloc.c, or of a
+# member, which must not be a bitfield. What the compiler gets is compiled with a line
+# more. Done once, as kernel_image.
 struct_size()
 {
 	local config=$1 obj=$BUILD/obj/$1-${KERNEL##*/} bits='' size
@@ -211,7 +212,7 @@ struct_size()
 
 	need_cross "$config"
 	tree=$(git -C "$KERNEL" rev-parse "$2^{tree}") || return
-	file=$BUILD/sizes/$(key "$3" "$tree" "$(config_text "$config")" "$(toolchain "$config")")
+	file=$BUILD/sizes/$(key "$3" "${4-}" "$tree" "$(config_text "$config")" "$(toolchain "$config")")
 	if [[ -s $file ]]; then
 		cat "$file"
 		return
@@ -226,13 +227,13 @@ struct_size()
 	kernel_make "$config" prepare mm/zsmalloc.i >"$out.log" 2>&1 || die_log "$out.log" "no mm/zsmalloc.i"
 	{
 		cat "$obj/mm/zsmalloc.i"
-		echo "char struct_bytes[sizeof(struct $3)];"
+		echo "char struct_bytes[sizeof(((struct $3 *)0)[0]${4:+.$4})];"
 	} >"$out.i"
 	# shellcheck disable=SC2086 # no option is none
 	"$(cross "$config")gcc" $bits -std=gnu11 -fms-extensions -funsigned-char -fshort-wchar -fno-pic -O2 -w \
-		-c -o "$out.o" "$out.i" || die "struct $3 does not compile with $config"
+		-c -o "$out.o" "$out.i" || die "the size of struct $3${4:+, $4} does not compile with $config"
 	size=$(nm -S "$out.o" | awk '$4 == "struct_bytes" { print $2 }')
-	[[ -n $size ]] || die "no size of struct $3 with $config"
+	[[ -n $size ]] || die "no size of struct $3${4:+, $4} with $config"
 	mkdir -p "$BUILD/sizes"
 	echo "$((16#$size))" | tee "$file"
 }
