@@ -247,6 +247,7 @@ stand()
 # series_checkout: the series as commits in the repository KERNEL; sets TIP
 series_checkout()
 {
+	say "making commits of the patches"
 	# shellcheck disable=SC2034
 	TIP=$(series_commits "$KERNEL" pristine "$SERIES_VERSION") ||
 		die "the series does not apply to ${KSRC:-linux-source-$SERIES_VERSION}"

@@ -265,7 +265,10 @@ kernel_source()
 	need_git
 	need xz-utils rsync perl make gcc flex bison debian-archive-keyring
 	new=$KERNEL.new
-	rm -rf "$new"
+	if [[ -e $new ]]; then
+		say "removing what an earlier run has left: $new"
+		rm -rf "$new"
+	fi
 	if [[ -n $from ]]; then
 		# Before the long part
 		"$ROOT/scripts/apply" "$from" --check >/dev/null || exit 1

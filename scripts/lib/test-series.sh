@@ -65,7 +65,8 @@ refuses()
 		echo "did not fail: $*"
 		return 1
 	fi
-	[[ $(wc -l <refuses.out) == 1 ]] || { echo "not one line:"; cat refuses.out; return 1; }
+	# beside what says how far it is
+	[[ $(grep -vc '^\[ *[0-9]*s\] ' refuses.out) == 1 ]] || { echo "not one line:"; cat refuses.out; return 1; }
 	grep -qF -- "$text" refuses.out || { echo "not '$text' but: $(cat refuses.out)"; return 1; }
 	[[ $before == "$(state_of "$dir" 2>/dev/null || true)" ]] || { echo "$dir was changed"; return 1; }
 }
@@ -280,6 +281,20 @@ check_export()
 	[[ $ours == $((mails - 1)) ]]
 	grep -q 'note: the patches are by' signed.err
 	grep -qE '^Subject: \[PATCH v2 0*1/' signed/*0001-*
+
+	# Who sends is who this repository says, wherever the script is called from
+	git init -q elsewhere
+	git -C elsewhere config user.name Another
+	git -C elsewhere config user.email another@localhost
+	(
+		cd elsewhere || exit
+		unset "${!GIT_COMMITTER_@}" "${!GIT_AUTHOR_@}" EMAIL
+		export HOME=$PWD GIT_CONFIG_NOSYSTEM=1
+		! git -C "$ROOT" var GIT_COMMITTER_IDENT >/dev/null 2>&1 ||
+			{ echo "this repository says who commits"; exit; }
+		refuses 'does not know who you are' ../mine "$ROOT/scripts/export" "$SERIES_VERSION" --signoff -o ../mine
+		[[ ! -e ../mine ]]
+	)
 }
 
 # A round trip changes nothing, and a change comes back as it was made
