@@ -206,10 +206,18 @@ no_reports()
 		grep -qE '^setup_watchpoints: [1-9]' "$1" || { echo "KCSAN has looked at nothing"; return 1; }
 		zsmalloc_functions >functions
 		our_races functions "$1" >"$1.ours"
-		echo "data races in $1: $(grep -c 'BUG: KCSAN' "$1") in all, $(grep -c 'BUG: KCSAN' "$1.ours") of zsmalloc"
+		kcsan_counts "$1"
 		log=$1.ours
 	fi
 	never kernel_reports "$log"
+}
+
+# kcsan_counts LOG: how often KCSAN looked, and what it saw
+kcsan_counts()
+{
+	echo "kcsan: $(sed -n 's/^setup_watchpoints: //p' "$1" | tail -n 1) looks for a data race;" \
+		"found: $(grep -c 'BUG: KCSAN' "$1" || true)," \
+		"of these in zsmalloc: $(grep -c 'BUG: KCSAN' "$1.ours" || true)"
 }
 
 # zsmalloc_functions: those of the series

@@ -121,15 +121,8 @@ matrix_table()
 	done | sort | uniq -c | awk -F '|' '
 		{ sub(/^ */, "", $1); split($1, a, " "); why[$2] = why[$2] " " a[2] " (" a[1] ")" }
 		END { for (w in why) print "  " w ":" why[w] }' | sort
-	! matrix_done | grep -qx kcsan || kcsan_counts "$LOGS/arch-kcsan/boot.log"
-}
-
-# kcsan_counts LOG: how often KCSAN looked, and what it saw
-kcsan_counts()
-{
-	[[ -e $1.ours ]] || return 0
-	echo
-	echo "kcsan: $(sed -n 's/^setup_watchpoints: //p' "$1" | tail -n 1) looks for a data race;" \
-		"found: $(grep -c 'BUG: KCSAN' "$1" || true)," \
-		"of these in zsmalloc: $(grep -c 'BUG: KCSAN' "$1.ours" || true)"
+	if matrix_done | grep -qx kcsan && [[ -e $LOGS/arch-kcsan/boot.log.ours ]]; then
+		echo
+		kcsan_counts "$LOGS/arch-kcsan/boot.log"
+	fi
 }

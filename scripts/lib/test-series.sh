@@ -54,7 +54,8 @@ state_of()
 	fi
 }
 
-# refuses TEXT DIR COMMAND...: fails with one line that has TEXT, DIR unchanged
+# refuses TEXT DIR COMMAND...: fails with one line that has TEXT, DIR unchanged. If it
+# can't know at once, PROGRESS lines come before that say what it does.
 refuses()
 {
 	local text=$1 dir=$2 before
@@ -65,9 +66,8 @@ refuses()
 		echo "did not fail: $*"
 		return 1
 	fi
-	# beside what says how far it is
-	[[ $(grep -vc '^\[ *[0-9]*s\] ' refuses.out) == 1 ]] || { echo "not one line:"; cat refuses.out; return 1; }
-	grep -qF -- "$text" refuses.out || { echo "not '$text' but: $(cat refuses.out)"; return 1; }
+	[[ $(wc -l <refuses.out) == $((1 + ${PROGRESS:-0})) ]] || { echo "not one line:"; cat refuses.out; return 1; }
+	tail -n 1 refuses.out | grep -qF -- "$text" || { echo "not '$text' but: $(cat refuses.out)"; return 1; }
 	[[ $before == "$(state_of "$dir" 2>/dev/null || true)" ]] || { echo "$dir was changed"; return 1; }
 }
 
@@ -327,7 +327,7 @@ check_tree()
 	git -C "$tree" add -A
 	git -C "$tree" commit -q -m 'mm/zsmalloc: a change' -m 'Why: to see it come back.'
 	echo x >>"$repo/mm/zsmalloc_obj.h"
-	refuses 'have changed since' "$repo/patches" "$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
+	PROGRESS=2 refuses 'have changed since' "$repo/patches" "$repo/scripts/tree" --save "$SERIES_VERSION" "$tree"
 	git -C "$repo" checkout -q mm/zsmalloc_obj.h
 	"$repo/scripts/tree" "$SERIES_VERSION" "$tree" 2>again
 	grep -q 'changes that are not saved' again
@@ -337,7 +337,7 @@ check_tree()
 	git -C "$repo" add -A
 	git -C "$repo" -c user.name=t -c user.email=t@localhost commit -q -m change
 	git -C "$repo" checkout -q HEAD~1
-	refuses 'have changed since' "$repo/patches" "$repo/scripts/tree" --save "$tree"
+	PROGRESS=2 refuses 'have changed since' "$repo/patches" "$repo/scripts/tree" --save "$tree"
 	"$repo/scripts/tree" "$SERIES_VERSION" "$tree" 2>again
 	grep -q 'not what patches/ has now' again
 	git -C "$repo" checkout -q -
@@ -352,10 +352,10 @@ check_tree()
 	# what patches can't carry is refused
 	git -C "$tree" mv mm/zsmalloc_new.c mm/zsmalloc_other.c
 	git -C "$tree" commit -q -m 'mm/zsmalloc: rename a file' -m 'That the commit before adds.'
-	refuses 'removed or renamed' "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
+	PROGRESS=1 refuses 'removed or renamed' "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
 	git -C "$tree" reset -q --hard HEAD~1
 	git -C "$tree" commit -q --allow-empty -m 'mm/zsmalloc: a line' -m 'above' -m '---' -m 'below'
-	refuses "a line '---'" "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
+	PROGRESS=1 refuses "a line '---'" "$repo" "$repo/scripts/tree" --force --save "$SERIES_VERSION" "$tree"
 	git -C "$tree" reset -q --hard HEAD~1
 
 	GIT_SEQUENCE_EDITOR="sed -i 1s/pick/edit/" git -C "$tree" rebase -q -i pristine
