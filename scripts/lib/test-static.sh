@@ -57,6 +57,7 @@ check_options()
 	refuses '--kernels needs base' nowhere "$scale" --kernels 7.3,base
 	refuses 'up to 64, not 65' nowhere "$scale" --cpus 1,65
 	refuses "not 'pi3'" nowhere "$scale" --machines pi4b,pi3
+	refuses "not '1h'" nowhere "$ROOT/scripts/test" --minutes 1h
 }
 
 check_spdx()
