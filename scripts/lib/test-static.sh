@@ -120,8 +120,9 @@ quotes()
 # what their CSV gives, and of the series, and the peers in them, as they are
 check_quoted_tables()
 {
-	local table script code programs shown peer i n=0 peer_codes=() here=$PWD
+	local table script code programs shown peer i older readme n=0 peer_codes=() here=$PWD
 
+	readme=$(tr -s '\n ' ' ' <"$ROOT/README")
 	for peer in "${DESIGNS[@]}"; do
 		peer_codes+=("$(peer_code "$peer")")
 	done
@@ -129,7 +130,9 @@ check_quoted_tables()
 	for table in results/*/table.txt; do
 		script=$(sed -n 's|^command  *scripts/\([a-z]*\).*|\1|p' "${table%/*}/conditions.txt")
 		code=$(series_code "$script")
-		grep -qE "^series .* code $code\$" "${table%/*}/conditions.txt" ||
+		older=$(sed -n 's/^series .* code //p' "${table%/*}/conditions.txt")
+		# of this series, or of one that README says it is of
+		[[ $older == "$code" || $readme =~ "series code $older:"[^.]*" ${table%/*}"[,.] ]] ||
 			{ echo "$table is not of this series (code $code): measure again"; return 1; }
 		programs=$(programs_code "$script")
 		[[ -z $programs ]] || grep -qxF "programs  code $programs" "${table%/*}/conditions.txt" ||
