@@ -29,6 +29,7 @@
 #include <linux/prandom.h>
 #include <linux/scatterlist.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/task.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
@@ -387,7 +388,7 @@ static void obj_test_class_is_stable(struct kunit *test)
 	const struct obj_arch *arch = test->param_value;
 
 	if (!arch->has_class)
-		kunit_skip(test, "no class index");
+		kunit_skip(test, "a layout without class index");
 	check_chain_sizes(test, check_class_is_stable);
 }
 
@@ -515,6 +516,7 @@ struct zt_obj {
 /* A user of the pool, with what it needs to access one object at a time */
 struct zt_user {
 	struct zs_pool *pool;
+	gfp_t gfp;
 	struct rnd_state rnd;
 	u32 *pattern;
 	void *copy;
@@ -555,7 +557,7 @@ static int zt_malloc(struct zt_user *user, struct zt_obj *obj, unsigned int size
 {
 	unsigned long handle;
 
-	handle = zs_malloc(user->pool, size, ZT_GFP, NUMA_NO_NODE);
+	handle = zs_malloc(user->pool, size, user->gfp, NUMA_NO_NODE);
 	if (IS_ERR_VALUE(handle))
 		return (long)handle;
 
@@ -627,6 +629,7 @@ static int zt_check_and_free(struct zt_user *user, struct zt_obj *obj)
 static void zt_init_user(struct kunit *test, struct zt_user *user, u32 seed)
 {
 	user->pool = test->priv;
+	user->gfp = ZT_GFP;
 	prandom_seed_state(&user->rnd, seed);
 	user->pattern = kunit_kmalloc(test, PAGE_SIZE, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, user->pattern);
@@ -1176,12 +1179,15 @@ static void zt_destroy_pool(void *data)
  * stays on the list, unless somebody else frees it.
  */
 
-/* The bound and the delay that Documentation/mm/zsmalloc.rst promises */
+/* The bound that Documentation/mm/zsmalloc.rst promises */
 #define ZT_MAX_PENDING		(SZ_8M >> PAGE_SHIFT)
-#define ZT_DELAY_US		(10 * USEC_PER_MSEC)
 
 /* With pages of 4 KB, less than makes the worker start before the delay is over */
 #define ZT_NR_FEW		32
+
+/* A zone that only old devices need has no more, and is a small part of all memory */
+#define ZT_MAX_ZONE_PAGES	(SZ_32M >> PAGE_SHIFT)
+#define ZT_MAX_ZONE_PART	8
 
 struct zt_pages {
 	struct zt_set *set;
@@ -1194,29 +1200,38 @@ static void zt_kvfree(void *data)
 	kvfree(data);
 }
 
-static struct page *zt_obj_page(struct zs_pool *pool, const struct zt_obj *obj)
+/* The page of an object, with a reference, as the object may migrate right away */
+static struct page *zt_get_obj_page(struct zs_pool *pool, const struct zt_obj *obj)
 {
 	struct scatterlist sg[2];
 	struct page *page;
 
 	zs_obj_read_sg_begin(pool, obj->handle, sg, obj->size);
 	page = sg_page(sg);
+	get_page(page);
 	zs_obj_read_sg_end(pool, obj->handle);
 	return page;
 }
 
-/* @nr objects of PAGE_SIZE */
-static struct zt_pages *zt_create_pages(struct kunit *test, struct zs_pool *pool,
-					unsigned int nr)
+/* The same without a reference: only to be compared, or asked whose it is */
+static struct page *zt_obj_page(struct zs_pool *pool, const struct zt_obj *obj)
 {
-	struct zt_user *user = zt_create_user(test);
+	struct page *page = zt_get_obj_page(pool, obj);
+
+	put_page(page);
+	return page;
+}
+
+/* @nr objects of PAGE_SIZE */
+static struct zt_pages *zt_create_user_pages(struct kunit *test,
+					     struct zt_user *user, unsigned int nr)
+{
 	struct zt_pages *p = kunit_kzalloc(test, sizeof(*p), GFP_KERNEL);
 	unsigned int i;
 
 	KUNIT_ASSERT_NOT_NULL(test, p);
-	user->pool = pool;
 	p->set = zt_create_set(test, nr);
-	p->set->pool = pool;
+	p->set->pool = user->pool;
 	p->pages = kvcalloc(nr, sizeof(*p->pages), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, p->pages);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, zt_kvfree, p->pages), 0);
@@ -1230,6 +1245,15 @@ static struct zt_pages *zt_create_pages(struct kunit *test, struct zs_pool *pool
 	}
 	KUNIT_ASSERT_EQ(test, zs_get_total_pages(user->pool), nr);
 	return p;
+}
+
+static struct zt_pages *zt_create_pages(struct kunit *test, struct zs_pool *pool,
+					unsigned int nr)
+{
+	struct zt_user *user = zt_create_user(test);
+
+	user->pool = pool;
+	return zt_create_user_pages(test, user, nr);
 }
 
 static void zt_free_pages(struct zt_pages *p, unsigned int first, unsigned int nr)
@@ -1268,16 +1292,18 @@ static void zt_stop_worker(struct kunit *test, struct zt_pages *p)
 {
 	struct zt_obj *obj = &p->set->objs[0];
 	struct page *page;
+	bool moved;
 	int count;
 
 	/* It may migrate until it is locked */
-	for (;;) {
-		page = zt_obj_page(p->set->pool, obj);
+	do {
+		page = zt_get_obj_page(p->set->pool, obj);
 		lock_page(page);
-		if (page == zt_obj_page(p->set->pool, obj))
-			break;
-		unlock_page(page);
-	}
+		moved = page != zt_obj_page(p->set->pool, obj);
+		if (moved)
+			unlock_page(page);
+		put_page(page);
+	} while (moved);
 	p->pages[0] = page;
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, zt_unlock_page, page), 0);
 	zt_free_pages(p, 0, 1);
@@ -1316,14 +1342,14 @@ static void zt_test_pending_bound(struct kunit *test)
 	zt_let_worker_go(test, p);
 }
 
-/* Few pages are freed too, and soon: a hundred times the delay is never late */
+/* Few pages are freed too: not enough to start the worker before the delay is over */
 static void zt_test_pending_delay(struct kunit *test)
 {
 	struct zt_pages *p = zt_create_pages(test, test->priv, ZT_NR_FEW);
 
 	zt_free_pages(p, 0, ZT_NR_FEW);
 	KUNIT_EXPECT_EQ(test, zs_get_total_pages(p->set->pool), 0);
-	KUNIT_EXPECT_TRUE_MSG(test, zt_count_falls_to_0(p, 100 * ZT_DELAY_US),
+	KUNIT_EXPECT_TRUE_MSG(test, zt_count_falls_to_0(p, ZT_WAIT_US),
 			      "%u pages left", zt_count_pages(p));
 }
 
@@ -1337,6 +1363,88 @@ static void zt_test_pending_compact(struct kunit *test)
 	KUNIT_EXPECT_GT(test, zt_count_pages(p), 1);
 	zs_compact(p->set->pool);
 	KUNIT_EXPECT_LE(test, zt_count_pages(p), 1);
+	zt_let_worker_go(test, p);
+}
+
+/* Why a test must not take all of ZONE_DMA: others may need it. NULL if it may. */
+static const char *zt_need_zone_dma(void)
+{
+	unsigned long nr_managed;
+	struct page *page;
+
+	if (!IS_ENABLED(CONFIG_ZONE_DMA))
+		return "no ZONE_DMA";
+	page = alloc_page(GFP_KERNEL | __GFP_DMA | __GFP_NOWARN);
+	if (!page)
+		return "no free page in ZONE_DMA";
+	nr_managed = zone_managed_pages(page_zone(page));
+	__free_page(page);
+	if (nr_managed > min(ZT_MAX_ZONE_PAGES, totalram_pages() / ZT_MAX_ZONE_PART))
+		return "ZONE_DMA is large";
+	return NULL;
+}
+
+/* Take all pages that @gfp can get, down to the last one */
+static void zt_take_zone(struct list_head *pages, gfp_t gfp)
+{
+	struct page *page;
+	int order;
+
+	for (order = MAX_PAGE_ORDER; order >= 0; order--) {
+		while ((page = alloc_pages(gfp, order))) {
+			set_page_private(page, order);
+			list_add(&page->lru, pages);
+		}
+	}
+}
+
+static void zt_give_zone_back(struct list_head *pages)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, pages, lru)
+		__free_pages(page, page_private(page));
+}
+
+/*
+ * Where no page is free but what waits, zs_malloc() gets that. As nobody else should
+ * miss memory meanwhile, this is in a zone that hardly anybody needs. To take its
+ * reserves too, and as who swaps out does, the task is one that reclaims.
+ */
+static void zt_test_pending_malloc(struct kunit *test)
+{
+	struct zt_user *user = zt_create_user(test);
+	const char *needed = zt_need_zone_dma();
+	unsigned int count, reclaims, nr = 0;
+	struct zt_pages *p;
+	LIST_HEAD(pages);
+
+	if (needed)
+		kunit_skip(test, "%s", needed);
+
+	user->gfp = GFP_KERNEL | __GFP_DMA;
+	p = zt_create_user_pages(test, user, ZT_NR_FEW);
+	zt_stop_worker(test, p);
+	zt_free_pages(p, 1, ZT_NR_FEW - 1);
+	count = zt_count_pages(p) - 1;
+
+	user->gfp = __GFP_DMA | __GFP_NOWARN;
+	/* What one CPU has freed last is out of reach for the others */
+	migrate_disable();
+	reclaims = memalloc_noreclaim_save();
+	zt_take_zone(&pages, user->gfp);
+	while (nr < count && !zt_malloc(user, &p->set->objs[nr + 1], PAGE_SIZE))
+		nr++;
+	memalloc_noreclaim_restore(reclaims);
+	migrate_enable();
+	zt_give_zone_back(&pages);
+
+	KUNIT_EXPECT_GT(test, count, 0);
+	/* Others of this zone may have got some */
+	KUNIT_EXPECT_GT(test, nr, count / 2);
+	KUNIT_EXPECT_EQ(test, zs_get_total_pages(p->set->pool), nr);
+	zt_check_set(test, user, p->set);
+	zt_free_pages(p, 1, nr);
 	zt_let_worker_go(test, p);
 }
 
@@ -1386,6 +1494,7 @@ static struct kunit_case zt_cases[] = {
 	KUNIT_CASE(zt_test_pending_bound),
 	KUNIT_CASE(zt_test_pending_delay),
 	KUNIT_CASE(zt_test_pending_compact),
+	KUNIT_CASE(zt_test_pending_malloc),
 	KUNIT_CASE(zt_test_pending_destroy),
 	KUNIT_CASE_SLOW(zt_test_free_moving),
 	KUNIT_CASE_PARAM_ATTR(zt_test_concurrent_own, zt_sizes_gen_params,

@@ -44,8 +44,8 @@ mutants()
 		's/(static void release_zspage\([^{]*\{\n)/$1\tstatic atomic_t nr;\n\n\tif (atomic_inc_return(&nr) % 1000 == 0)\n\t\treturn;\n/'
 	mutant no-queue um $ZS 'the work is never queued' \
 		's/\tif \(!delayed_work_pending\(work\)\)\n/\tif (0)\n/'
-	mutant long-delay um $ZS 'the worker comes a hundred times later' \
-		's/(#define ZS_FREE_DELAY_MS\s+)10\n/${1}1000\n/'
+	mutant long-delay um $ZS 'the worker comes ten thousand times later' \
+		's/(#define ZS_FREE_DELAY_MS\s+)10\n/${1}100000\n/'
 	mutant no-bound um $ZS 'there is no bound to what waits' \
 		's/pages_pending\(pool\) > ZS_FREE_MAX_PAGES/pages_pending(pool) > LONG_MAX/'
 	mutant trickle um $ZS 'what trickles is left to the worker, too' \
@@ -56,6 +56,8 @@ mutants()
 		's/(static unsigned long zs_shrinker_scan.*?pages_freed = )free_pending_zspages\(pool, false\)/${1}0/s'
 	mutant compact-drain um $ZS 'zs_compact() does not free what waits' \
 		's/nr_pending = free_pending_zspages\(pool, false\)/nr_pending = 0/'
+	mutant malloc-drain user $ZS 'zs_malloc() fails while zspages wait' \
+		's/if \(!zspage && drain_for_malloc\(pool\)\)/if (false)/'
 	mutant no-flush um $ZS 'a pool is destroyed while zspages wait' \
 		's/\tflush_delayed_work\(&pool->free_work\);\n//'
 	mutant no-rescuer um $ZS 'the workqueue has no rescuer' \
