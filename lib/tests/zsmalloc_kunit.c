@@ -1179,8 +1179,9 @@ static void zt_destroy_pool(void *data)
  * stays on the list, unless somebody else frees it.
  */
 
-/* The bound that Documentation/mm/zsmalloc.rst promises */
+/* The bound and the delay that Documentation/mm/zsmalloc.rst promises */
 #define ZT_MAX_PENDING		(SZ_8M >> PAGE_SHIFT)
+#define ZT_DELAY_US		(10 * USEC_PER_MSEC)
 
 /* With pages of 4 KB, less than makes the worker start before the delay is over */
 #define ZT_NR_FEW		32
@@ -1342,14 +1343,14 @@ static void zt_test_pending_bound(struct kunit *test)
 	zt_let_worker_go(test, p);
 }
 
-/* Few pages are freed too: not enough to start the worker before the delay is over */
+/* Few pages are freed too, and soon: a hundred times the delay is never late */
 static void zt_test_pending_delay(struct kunit *test)
 {
 	struct zt_pages *p = zt_create_pages(test, test->priv, ZT_NR_FEW);
 
 	zt_free_pages(p, 0, ZT_NR_FEW);
 	KUNIT_EXPECT_EQ(test, zs_get_total_pages(p->set->pool), 0);
-	KUNIT_EXPECT_TRUE_MSG(test, zt_count_falls_to_0(p, ZT_WAIT_US),
+	KUNIT_EXPECT_TRUE_MSG(test, zt_count_falls_to_0(p, 100 * ZT_DELAY_US),
 			      "%u pages left", zt_count_pages(p));
 }
 
@@ -1366,8 +1367,8 @@ static void zt_test_pending_compact(struct kunit *test)
 	zt_let_worker_go(test, p);
 }
 
-/* Why a test must not take all of ZONE_DMA: others may need it. NULL if it may. */
-static const char *zt_need_zone_dma(void)
+/* Why a test can't take all of ZONE_DMA, as others may need it; NULL if it can */
+static const char *zt_why_not_zone_dma(void)
 {
 	unsigned long nr_managed;
 	struct page *page;
@@ -1414,13 +1415,13 @@ static void zt_give_zone_back(struct list_head *pages)
 static void zt_test_pending_malloc(struct kunit *test)
 {
 	struct zt_user *user = zt_create_user(test);
-	const char *needed = zt_need_zone_dma();
+	const char *why_not = zt_why_not_zone_dma();
 	unsigned int count, reclaims, nr = 0;
 	struct zt_pages *p;
 	LIST_HEAD(pages);
 
-	if (needed)
-		kunit_skip(test, "%s", needed);
+	if (why_not)
+		kunit_skip(test, "%s", why_not);
 
 	user->gfp = GFP_KERNEL | __GFP_DMA;
 	p = zt_create_user_pages(test, user, ZT_NR_FEW);

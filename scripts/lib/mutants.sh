@@ -44,8 +44,8 @@ mutants()
 		's/(static void release_zspage\([^{]*\{\n)/$1\tstatic atomic_t nr;\n\n\tif (atomic_inc_return(&nr) % 1000 == 0)\n\t\treturn;\n/'
 	mutant no-queue um $ZS 'the work is never queued' \
 		's/\tif \(!delayed_work_pending\(work\)\)\n/\tif (0)\n/'
-	mutant long-delay um $ZS 'the worker comes ten thousand times later' \
-		's/(#define ZS_FREE_DELAY_MS\s+)10\n/${1}100000\n/'
+	mutant long-delay um $ZS 'the worker comes two hundred times later' \
+		's/(#define ZS_FREE_DELAY_MS\s+)10\n/${1}2000\n/'
 	mutant no-bound um $ZS 'there is no bound to what waits' \
 		's/pages_pending\(pool\) > ZS_FREE_MAX_PAGES/pages_pending(pool) > LONG_MAX/'
 	mutant trickle um $ZS 'what trickles is left to the worker, too' \
