@@ -92,7 +92,7 @@ need()
 	mkdir -p "$BUILD"
 	{
 		apt-get update -q
-		DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
+		DEBIAN_FRONTEND=noninteractive apt-get install -q -y -o DPkg::Lock::Timeout=600 \
 			--no-install-recommends "${missing[@]}"
 	} >"$BUILD/packages.log" 2>&1 </dev/null ||
 		die_log "$BUILD/packages.log" "packages were not installed"
