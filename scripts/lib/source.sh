@@ -266,7 +266,7 @@ kernel_source()
 	need xz-utils rsync perl make gcc flex bison debian-archive-keyring
 	new=$KERNEL.new
 	if [[ -e $new ]]; then
-		say "removing what an earlier run has left: $new"
+		say "removing what an earlier run has left (minutes, on a slow disk): $new"
 		rm -rf "$new"
 	fi
 	if [[ -n $from ]]; then
