@@ -353,8 +353,8 @@ qemu_machine()
 		# microvm: the one machine on which a kernel without ACPI has all CPUs
 		package=qemu-system-x86 QEMU_NAME=qemu-system-x86_64 cpu=max
 		# identify_cpu() clears the features of the boot CPU and reads them anew, with
-		# interrupts on. To KASAN in one of these, page tables have four levels again,
-		# and memory is where none can be (wild-memory-access): have four always
+		# interrupts on. In an interrupt meanwhile, KASAN takes five levels of page
+		# tables for four, and reports a wild-memory-access: have four always
 		[[ $1 != debug* ]] || cpu=max,la57=off
 		MACHINE=(-M "microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=on" -cpu "$cpu" -serial stdio)
 		CONSOLE="console=ttyS0 reboot=t tsc=reliable tsc_early_khz=$(tsc_khz)"
