@@ -18,6 +18,7 @@
 #include <linux/gfp.h>
 #include <linux/hash.h>
 #include <linux/iopoll.h>
+#include <linux/irqflags.h>
 #include <linux/kthread.h>
 #include <linux/math.h>
 #include <linux/minmax.h>
@@ -1343,6 +1344,37 @@ static void zt_test_pending_bound(struct kunit *test)
 	zt_let_worker_go(test, p);
 }
 
+/*
+ * Who frees swap entries may have interrupts off. They stay off, whether a zspage goes
+ * to the worker or, above the bound, its pages are freed at once.
+ */
+static void zt_test_pending_irqs_off(struct kunit *test)
+{
+	const unsigned int nr = 2 * ZT_MAX_PENDING;
+	unsigned int i, nr_irqs_on = 0;
+	unsigned long flags;
+	struct zt_pages *p;
+
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		kunit_skip(test, "PREEMPT_RT, where spinlocks sleep");
+
+	p = zt_create_pages(test, test->priv, nr);
+	zt_stop_worker(test, p);
+	for (i = 1; i < nr; i++) {
+		local_irq_save(flags);
+		zt_free_pages(p, i, 1);
+		nr_irqs_on += !irqs_disabled();
+		local_irq_restore(flags);
+	}
+
+	KUNIT_EXPECT_EQ(test, nr_irqs_on, 0);
+	KUNIT_EXPECT_EQ(test, zs_get_total_pages(p->set->pool), 0);
+	/* It was in both ways */
+	KUNIT_EXPECT_GT(test, zt_count_pages(p), 1);
+	KUNIT_EXPECT_LE(test, zt_count_pages(p), ZT_MAX_PENDING + 1);
+	zt_let_worker_go(test, p);
+}
+
 /* Few pages are freed too, and soon: a hundred times the delay is never late */
 static void zt_test_pending_delay(struct kunit *test)
 {
@@ -1493,6 +1525,7 @@ static struct kunit_case zt_cases[] = {
 	KUNIT_CASE(zt_test_bad_sizes),
 	KUNIT_CASE(zt_test_bad_handles),
 	KUNIT_CASE(zt_test_pending_bound),
+	KUNIT_CASE(zt_test_pending_irqs_off),
 	KUNIT_CASE(zt_test_pending_delay),
 	KUNIT_CASE(zt_test_pending_compact),
 	KUNIT_CASE(zt_test_pending_malloc),

@@ -20,6 +20,8 @@ mutants()
 	mutant no-class-lock um $ZS 'zs_free() does not take class->lock' \
 		's/(class = pool->size_class\[idx\];\n)\t\tspin_lock\(&class->lock\);\n/$1/;
 		 s/(fix_fullness_group\(class, zspage\);\n\t\}\n)\tspin_unlock\(&class->lock\);\n(\n\tif \(empty\))/$1$2/'
+	mutant irqs-on um $ZS 'zs_free() lets interrupts come back on' \
+		's/\tspin_unlock(\(&class->lock\);\n\n\tif \(empty\))/\tspin_unlock_irq$1/'
 	mutant free-before-unlink um $ZS 'an empty zspage stays on the list of its class' \
 		's/(\tif \(empty\) \{\n)\t\tremove_zspage\(class, zspage\);\n(\t\tunaccount)/$1$2/'
 	mutant no-fullness um $ZS 'zs_free() leaves zspages in their fullness group' \
