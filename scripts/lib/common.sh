@@ -32,6 +32,13 @@ die_log()
 	die "$* (all of it: $log)"
 }
 
+# stopped: for traps of signals; what is to be done in the end is in the trap of EXIT
+stopped()
+{
+	printf '%s: stopped\n' "$PROG" >&2
+	exit 130
+}
+
 # usage_or_die ARG: a script's answer to a word that it does not know
 usage_or_die()
 {

@@ -372,7 +372,7 @@ boot_qemu()
 		${QEMU_OPTIONS:--accel tcg,thread=multi} \
 		-kernel "$IMAGE/kernel" -initrd "$INITRAMFS" \
 		-append "$CONSOLE panic=-1 loglevel=5 ${CMDLINE-}" \
-		>"$log" 2>&1 </dev/null || true
+		>"$log" 2>&1 </dev/null || ended=$?
 }
 
 # boot CONFIG COMMANDS LOG: boots IMAGE, runs COMMANDS in it, and writes the
@@ -380,7 +380,7 @@ boot_qemu()
 # died or hung. MEM, CPUS, TIMEOUT, CMDLINE, QEMU and QEMU_OPTIONS say how.
 boot()
 {
-	local config=$1 commands=$2 log=$3 status=0
+	local config=$1 commands=$2 log=$3 status=0 ended=0
 	local mem=${MEM:-2G} cpus=${CPUS:-2} timeout=${TIMEOUT:-900}
 
 	initramfs "$config" "$commands"
@@ -389,7 +389,7 @@ boot()
 		# shellcheck disable=SC2086
 		timeout --foreground -k 10 "$timeout" "$IMAGE/kernel" mem="$mem" initrd="$INITRAMFS" \
 			uml_dir="$BUILD/uml" seccomp=on ncpus="$cpus" con=null con0=null,fd:1 panic=-1 \
-			loglevel=5 ${CMDLINE-} >"$log" 2>&1 </dev/null || true
+			loglevel=5 ${CMDLINE-} >"$log" 2>&1 </dev/null || ended=$?
 	else
 		qemu_machine "$config"
 		boot_qemu
@@ -404,6 +404,8 @@ boot()
 	fi
 	rm -f "$INITRAMFS"
 	sed -i 's/\r$//' "$log"
+	# User-Mode Linux may well panic when timeout ends it
+	((ended != 124 && ended != 137)) || echo "stopped from outside: not done after $timeout s" >>"$log"
 	status=$(sed -n 's/^zsmalloc-guest: status=//p' "$log")
 	return "${status:-2}"
 }
