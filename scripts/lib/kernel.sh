@@ -398,6 +398,7 @@ boot()
 		# more. That is now and then, early on: boot again
 		if grep -q '^Oops: int3' "$log" && ! grep -qE 'zsmalloc|\<z[st]_' "$log"; then
 			mv "$log" "$log.int3"
+			ended=0
 			say "the emulator ran a breakpoint that was gone ($log.int3): booting again"
 			boot_qemu
 		fi
@@ -405,7 +406,7 @@ boot()
 	rm -f "$INITRAMFS"
 	sed -i 's/\r$//' "$log"
 	# User-Mode Linux may well panic when timeout ends it
-	((ended != 124 && ended != 137)) || echo "stopped from outside: not done after $timeout s" >>"$log"
+	((ended != 124 && ended != 137)) || echo "ended from outside, with $ended (the limit is $timeout s)" >>"$log"
 	status=$(sed -n 's/^zsmalloc-guest: status=//p' "$log")
 	return "${status:-2}"
 }

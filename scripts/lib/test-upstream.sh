@@ -65,21 +65,11 @@ upstream_files()
 }
 
 # upstream_cases LOG: a line for each case: ok, not ok, or SKIP, and its name, and one
-# for how each test ended. Of test_zswap, which is tried again, a case is ok if it once
-# was.
+# for how each test ended
 upstream_cases()
 {
 	awk -F '\t' '
-		function put(result, what) {
-			if (test == "test_zswap" && what in tried) {
-				if (result == "ok")
-					sub(/^[^\t]*/, "ok", line[tried[what]])
-				return
-			}
-			line[++n] = result "\t" test ": " what
-			if (test == "test_zswap")
-				tried[what] = n
-		}
+		function put(result, what) { print result "\t" test ": " what }
 		/^zsmalloc-guest: begin / { test = substr($0, 23); next }
 		/^zsmalloc-guest: end / {
 			status = $0
@@ -94,18 +84,7 @@ upstream_cases()
 			result = /^not/ ? "not ok" : /# SKIP/ ? "SKIP" : "ok"
 			sub(/^(not )?ok /, "")
 			put(result, $0)
-		}
-		END { for (i = 1; i <= n; i++) print line[i] }' "$1"
-}
-
-# upstream_tries LOG: how often test_zswap was run, and what was not ok in that
-upstream_tries()
-{
-	awk '/^zsmalloc-guest: begin / { zswap = $3 == "test_zswap"; n += zswap }
-	     zswap && sub(/^not ok [0-9]+ /, "") { bad[$0]++ }
-	     END { printf "test_zswap ran %d times", n
-		   for (name in bad) printf ", not ok: %s %d", name, bad[name]
-		   print "" }' "$1"
+		}' "$1"
 }
 
 # upstream_required CONFIG: what has to be ok on both kernels; where others skip it, or
@@ -212,8 +191,5 @@ check_upstream()
 	done < <(upstream_required "$config")
 	echo "base and series alike:" >totals
 	upstream_table series.cases >>totals
-	for n in base series; do
-		echo "  $n: $(upstream_tries $n.log)" >>totals
-	done
 	awk -F '\t' '{ n[$1]++ } END { print n["ok"] + 0, n["SKIP"] + 0 }' series.cases >cases
 }
