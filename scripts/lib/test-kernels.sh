@@ -353,11 +353,19 @@ check_stress()
 # What has the kernel put patterns into free objects of zsmalloc and into free pages
 PATTERNS='slab_debug=FZPU,zspage,zs_handle page_poison=1'
 
+# What the guest shows if its stress test does not end: who is there, in which state, and
+# what the kernel has said, with the stacks of those who wait too long
+STRESS_LATE='echo "zsmalloc-guest: the stress test is late"
+grep -H . /proc/[0-9]*/stat /proc/[0-9]*/wchan /proc/[0-9]*/stack
+cat /proc/meminfo /proc/swaps
+dmesg | tail -n 400'
+
 # stress CONFIG LOG
 stress()
 {
 	TIMEOUT=$((STRESS_SECONDS + 1200)) CMDLINE="kunit.enable=0 check_pages=1 ${CMDLINE-}" \
-		boot "$1" "stress --seconds $STRESS_SECONDS --seed $STRESS_SEED" "$2" ||
+		boot "$1" "(sleep $((STRESS_SECONDS + 600)); $STRESS_LATE) &
+stress --seconds $STRESS_SECONDS --seed $STRESS_SEED" "$2" ||
 		{ tail -n 60 "$2"; return 1; }
 	no_reports "$2"
 	never grep -E '^ *not ok ' "$2"
