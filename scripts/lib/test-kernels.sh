@@ -353,12 +353,14 @@ check_stress()
 # What has the kernel put patterns into free objects of zsmalloc and into free pages
 PATTERNS='slab_debug=FZPU,zspage,zs_handle page_poison=1'
 
-# What the guest shows if its stress test does not end: who is there, in which state, and
-# what the kernel has said, with the stacks of those who wait too long
+# What the guest shows if its stress test does not end: what the kernel has said, with the
+# stacks of those who wait too long; memory; all stacks that the architecture has in
+# /proc; and, last, who is there
 STRESS_LATE='echo "zsmalloc-guest: the stress test is late"
-grep -H . /proc/[0-9]*/stat /proc/[0-9]*/wchan /proc/[0-9]*/stack
+dmesg | tail -n 400
 cat /proc/meminfo /proc/swaps
-dmesg | tail -n 400'
+grep -H . /proc/[0-9]*/stack
+ps -o pid,ppid,stat,vsz,rss,comm'
 
 # stress CONFIG LOG
 stress()
