@@ -84,14 +84,14 @@ tested_code()
 	echo "$(kernel_code "$TIP") $(git -C "$KERNEL" rev-parse "$TIP:tools/testing/selftests/zsmalloc")"
 }
 
-# matrix_done: names of the checks of the matrix that this build folder has run with
+# matrix_done NAME...: which of these checks of the matrix this build folder has run with
 # the series as it is
 matrix_done()
 {
 	local name of
 
 	of=$(tested_code)
-	for name in $(matrix_names); do
+	for name in "$@"; do
 		if [[ -e $LOGS/arch-$name/status && $(cat "$LOGS/arch-$name/of" 2>/dev/null) == "$of" ]]; then
 			echo "$name"
 		fi
@@ -102,20 +102,23 @@ matrix_done()
 # they skipped, and why
 matrix_table()
 {
-	local name
+	local name kernels others
 
+	# shellcheck disable=SC2046 # names
+	mapfile -t kernels < <(matrix_done $(matrix_names))
+	mapfile -t others < <(matrix_done "${MATRIX_OTHERS[@]}")
 	stand
 	qemu-system-x86_64 --version 2>/dev/null | sed -n 1p
 	echo
 	{
 		echo 'kernel|result|KUnit|selftests|stress: operations|pages verified|compiler'
-		for name in $(matrix_done); do
+		for name in "${kernels[@]}"; do
 			matrix_row "$LOGS/arch-$name" "$name" "$(<"$LOGS/arch-$name/status")"
 		done
 	} | column -t -s '|'
 	echo
 	echo 'KUnit and selftests: cases passed/failed/skipped. Skipped, and why:'
-	for name in $(matrix_done); do
+	for name in "${kernels[@]}"; do
 		[[ -e $LOGS/arch-$name/boot.log ]] || continue
 		# KUnit gives no reason where it skips all parameters of a case
 		sed -n "s/# SKIP *$/# SKIP all parameters of a case/
@@ -123,8 +126,17 @@ matrix_table()
 	done | sort | uniq -c | awk -F '|' '
 		{ sub(/^ */, "", $1); split($1, a, " "); why[$2] = why[$2] " " a[2] " (" a[1] ")" }
 		END { for (w in why) print "  " w ":" why[w] }' | sort
-	if matrix_done | grep -qx kcsan && [[ -e $LOGS/arch-kcsan/boot.log.ours ]]; then
+	if [[ " ${kernels[*]} " == *" kcsan "* && -e $LOGS/arch-kcsan/boot.log.ours ]]; then
 		echo
 		kcsan_counts "$LOGS/arch-kcsan/boot.log"
 	fi
+	for name in "${others[@]}"; do
+		echo
+		if [[ $(<"$LOGS/arch-$name/status") == 0 ]]; then
+			echo "$name: passed"
+		else
+			echo "$name: FAILED"
+		fi
+		[[ ! -e $LOGS/arch-$name/totals ]] || sed 's/^/  /' "$LOGS/arch-$name/totals"
+	done
 }

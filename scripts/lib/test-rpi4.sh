@@ -121,6 +121,7 @@ check_rpi4()
 {
 	local rpi4=$ROOT/scripts/rpi4 n f finished=''
 
+	tested_code >of
 	need mtools dosfstools fdisk device-tree-compiler
 	need_qemu_plugins rpi4
 
@@ -170,6 +171,7 @@ check_rpi4()
 	done
 	grep -q '^tests on series: [1-9][0-9]* passed, 0 failed, [0-9]* skipped$' finished.txt
 	cmp <(head -n -2 finished.txt) results/001/table.txt
+	grep '^tests on ' finished.txt >totals
 	cat results/001/tests-*.txt >tests.log
 	tap_cases tests.log >cases
 

@@ -177,6 +177,7 @@ check_upstream()
 	local -x CPUS=2
 
 	[[ $config != um* ]] || tests=$UPSTREAM_TESTS_UM CPUS=1
+	tested_code >of
 	need_kernel_build
 	upstream_selftests
 	upstream_files
