@@ -1294,8 +1294,7 @@ static void zt_stop_worker(struct kunit *test, struct zt_pages *p)
 {
 	struct zt_obj *obj = &p->set->objs[0];
 	struct page *page;
-	bool moved;
-	int count;
+	bool moved, waits;
 
 	/* It may migrate until it is locked */
 	do {
@@ -1309,9 +1308,9 @@ static void zt_stop_worker(struct kunit *test, struct zt_pages *p)
 	p->pages[0] = page;
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, zt_unlock_page, page), 0);
 	zt_free_pages(p, 0, 1);
-	/* Who waits for a page lock has a reference */
-	KUNIT_ASSERT_EQ_MSG(test, read_poll_timeout(page_count, count, count > 1,
-						    ZT_POLL_US, ZT_WAIT_US, false, page),
+	KUNIT_ASSERT_EQ_MSG(test, read_poll_timeout(folio_test_waiters, waits, waits,
+						    ZT_POLL_US, ZT_WAIT_US, false,
+						    page_folio(page)),
 			    0, "the worker does not come for the locked page");
 	KUNIT_ASSERT_TRUE(test, PageZsmalloc(page));
 }

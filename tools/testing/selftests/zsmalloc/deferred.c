@@ -381,6 +381,7 @@ TEST_F_TIMEOUT(deferred, reset, TEST_TIMEOUT_SEC)
 		ASSERT_TRUE(discard(self->fd, 0, device_blocks() - i));
 		/* It is busy while it is open. */
 		close(self->fd);
+		self->fd = -1;
 		/* And udev may have it open for a moment. */
 		for (ret = -EBUSY, k = 0; ret == -EBUSY && k < REMOVE_TRIES; k++) {
 			ret = write_file(device_attr("reset"), "1");

@@ -993,13 +993,13 @@ int main(int argc, char **argv)
 
 	parse(argc, argv);
 	ksft_print_header();
-	ksft_set_plan(3);
 	if (geteuid())
 		ksft_exit_skip("root is needed\n");
 	if (!zram_there())
 		ksft_exit_skip("no zram, CONFIG_ZRAM is needed\n");
 	if (read_meminfo("SwapTotal:"))
 		ksft_exit_skip("there is swap already\n");
+	ksft_set_plan(3);
 	page_size = sysconf(_SC_PAGESIZE);
 	expected = aligned_alloc(page_size, page_size);
 	shared = map_shared(sizeof(*shared));
