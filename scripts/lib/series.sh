@@ -26,7 +26,11 @@ series_patches()
 # new_files PATCH: the files that it adds
 new_files()
 {
-	sed -n '/^$/q; s/^New-file: //p' "$1"
+	local line
+
+	while read -r line && [[ -n $line ]]; do
+		[[ $line != 'New-file: '* ]] || echo "${line#New-file: }"
+	done <"$1"
 }
 
 # has_diff PATCH
@@ -46,13 +50,20 @@ touched_files()
 	done | sort -u
 }
 
+# small_index REPO COMMIT FILE...: REPO's index has these files of COMMIT, no others
+small_index()
+{
+	git -C "$1" read-tree --empty
+	git -C "$1" ls-tree -r --full-tree "$2" -- "${@:3}" | git -C "$1" update-index --index-info
+}
+
 # series_commits REPO BASE VERSION: makes the series, or the patches of peers/NAME,
 # as commits on BASE, without touching REPO's index, work tree or branches, and
 # prints the last one. On error says which patch and file, and returns 1.
 series_commits()
 {
-	local repo=$1 commit=$2 version=$3
-	local work patches patch f mode i err
+	local repo=$1 base=$2 version=$3
+	local work patches patch files added before f mode i err objects
 
 	mapfile -t patches < <(series_patches "$version")
 	((${#patches[@]})) || { echo "no patches: $version" >&2; return 1; }
@@ -69,9 +80,9 @@ series_commits()
 	done < <(for patch in "${patches[@]}"; do new_files "$patch"; done)
 	for ((i = ${#patches[@]} - 1; i >= 0; i--)); do
 		patch=${patches[i]}
-		git -C "$repo" ls-files >"$work/added"
+		added=$(git -C "$repo" ls-files)
 		while read -r f; do
-			grep -qFx "$f" "$work/added" || continue
+			[[ $'\n'$added$'\n' == *$'\n'"$f"$'\n'* ]] || continue
 			git -C "$repo" apply --cached -R --include="$f" "$patch" 2>"$work/err" || {
 				echo "${patch##*/} does not match $f: $(head -n 1 "$work/err")" >&2
 				rm -rf "$work"
@@ -85,17 +96,27 @@ series_commits()
 		done < <(new_files "$patch")
 	done
 
-	# And the series itself
-	git -C "$repo" read-tree "$commit"
+	# And the series itself. Of BASE, the index has no more than the series touches:
+	# that of a whole kernel would be read and written again for each patch
+	mapfile -t files < <(touched_files "$version")
+	small_index "$repo" "$base" "${files[@]}"
+	# of the folders of these files
+	f=$(printf '%s\n' "${files[@]}" |
+		awk -F/ '{ for (f = $1; ++i < NF; f = f "/" $(i + 1)) print f; i = 0 }' | sort -u |
+		sed "s|.*|$base:& &|" | git -C "$repo" cat-file --batch-check='%(objecttype) %(rest)' |
+		sed -n 's/^blob //p' | sed -n 1p)
+	[[ -z $f ]] || { echo "the series does not apply: $f is not a folder" >&2; rm -rf "$work"; return 1; }
+	printf 'reset refs/heads/series\nfrom %s\n\n' "$(git -C "$repo" rev-parse "$base^{commit}")" >"$work/stream"
 	for i in "${!patches[@]}"; do
 		patch=${patches[i]}
 		err=''
+		before=$(git -C "$repo" ls-files)
 		if has_diff "$patch"; then
 			git -C "$repo" apply --cached "$patch" 2>"$work/err" ||
 				err=$(head -n 1 "$work/err")
 		fi
 		while read -r f; do
-			[[ -z $(git -C "$repo" ls-files -- "$f") ]] || err="$f exists already"
+			[[ $'\n'$before$'\n' != *$'\n'"$f"[$'\n'/]* ]] || err="$f exists already"
 		done < <(new_files "$patch")
 		if [[ -n $err ]]; then
 			echo "${patch##*/} does not apply: ${err#error: }" >&2
@@ -103,11 +124,49 @@ series_commits()
 			return 1
 		fi
 		git -C "$repo" update-index --index-info <"$work/new-$i"
-		commit=$(commit_mail "$repo" "$commit" "$patch" "$work") || return
+		commit_stream "$repo" "$patch" "$work" "$before" >>"$work/stream" || return
 	done
+
+	# fast-import's branch is in a repository of its own, with the objects of REPO
+	objects=$(git -C "$repo" rev-parse --path-format=absolute --git-path objects)
+	git init -q --bare "$work/import"
+	GIT_OBJECT_DIRECTORY=$objects git -C "$work/import" -c fastimport.unpackLimit=1000000 \
+		fast-import --quiet --date-format=rfc2822 <"$work/stream" >&2 || return
+	GIT_OBJECT_DIRECTORY=$objects git -C "$work/import" rev-parse refs/heads/series
 	rm -rf "$work"
 	unset GIT_INDEX_FILE
-	echo "$commit"
+}
+
+# commit_stream REPO PATCH WORK FILES: for git fast-import, a commit of what the index
+# has in place of FILES, with the author, the date and the message of a mail. The same
+# input gives the same commit.
+commit_stream()
+{
+	local repo=$1 patch=$2 work=$3 line subject name email date
+
+	git -C "$repo" mailinfo "$work/msg" "$work/diff" <"$patch" >"$work/info"
+	while read -r line; do
+		case $line in
+		'Subject: '*) subject=${line#*: } ;;
+		'Author: '*) name=${line#*: } ;;
+		'Email: '*) email=${line#*: } ;;
+		'Date: '*) date=${line#*: } ;;
+		esac
+	done <"$work/info"
+	{
+		printf '%s\n\n' "$subject"
+		cat "$work/msg"
+	} | git -C "$repo" stripspace >"$work/message"
+
+	echo 'commit refs/heads/series'
+	echo "author $name <$email> $date"
+	echo "committer ${GIT_COMMITTER_NAME:-$name} <${GIT_COMMITTER_EMAIL:-$email}> $date"
+	echo "data $(wc -c <"$work/message")"
+	cat "$work/message"
+	[[ -z $4 ]] || printf 'D %s\n' "${4//$'\n'/$'\nD '}"
+	# mode, object, stage and a tab, file
+	git -C "$repo" ls-files -s | sed 's/ 0\t/ /; s/^/M /'
+	echo
 }
 
 # commit_as_user REPO: commits made from here on have the user as committer, where
@@ -121,29 +180,6 @@ commit_as_user()
 	GIT_COMMITTER_EMAIL=${ident##*<}
 	GIT_COMMITTER_EMAIL=${GIT_COMMITTER_EMAIL%>*}
 	export GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL
-}
-
-# commit_mail REPO PARENT PATCH WORK: commits the index with the author, the date
-# and the message of a mail. The same input gives the same commit.
-commit_mail()
-{
-	local repo=$1 parent=$2 patch=$3 work=$4
-
-	git -C "$repo" mailinfo "$work/msg" "$work/diff" <"$patch" >"$work/info"
-	{
-		sed -n 's/^Subject: //p' "$work/info"
-		echo
-		cat "$work/msg"
-	} | git -C "$repo" stripspace >"$work/message"
-
-	GIT_AUTHOR_NAME=$(sed -n 's/^Author: //p' "$work/info")
-	GIT_AUTHOR_EMAIL=$(sed -n 's/^Email: //p' "$work/info")
-	GIT_AUTHOR_DATE=$(sed -n 's/^Date: //p' "$work/info")
-	export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_AUTHOR_DATE
-	GIT_COMMITTER_NAME=${GIT_COMMITTER_NAME:-$GIT_AUTHOR_NAME} \
-		GIT_COMMITTER_EMAIL=${GIT_COMMITTER_EMAIL:-$GIT_AUTHOR_EMAIL} \
-		GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE \
-		git -C "$repo" commit-tree "$(git -C "$repo" write-tree)" -p "$parent" -F "$work/message"
 }
 
 # commit_to_patch REPO COMMIT: COMMIT as a file of patches/, on stdout
