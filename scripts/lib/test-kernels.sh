@@ -177,13 +177,18 @@ check_boot()
 	tap_cases boot.log >cases
 }
 
+# Memory of User-Mode Linux, 64000 pages. There a page of a process may need a mapping of
+# its own on the host, which allows a process 65530 of these (vm.max_map_count). When one
+# cannot be had, userspace() in arch/um looks for SIGTRAP where the stub says SIGSYS, and
+# takes the page fault for a system call: the process dies, or waits for input for ever.
+UM_MB=250M
+
 # boot_and_check CONFIG LOG COMMANDS
 boot_and_check()
 {
 	local mem=1500M
 
-	# Little is filled sooner
-	[[ $1 != um* ]] || mem=700M
+	[[ $1 != um* ]] || mem=$UM_MB
 	# The page allocator complains about pages that are not as they have to be
 	MEM=${MEM:-$mem} CMDLINE="check_pages=1 ${CMDLINE-}" boot "$1" "$3" "$2" || { tail -n 60 "$2"; return 1; }
 	no_reports "$2"
@@ -340,7 +345,7 @@ check_debug()
 check_stress()
 {
 	kernel_image um-writeback "$TIP"
-	CPUS=1 MEM=500M stress um-writeback writeback.log
+	CPUS=1 MEM=$UM_MB stress um-writeback writeback.log
 	grep -qE ' writebacks=[1-9]' writeback.log || { echo "nothing was written back"; return 1; }
 	kernel_image debug "$TIP"
 	CMDLINE=$PATTERNS CPUS=2 MEM=800M stress debug debug.log
