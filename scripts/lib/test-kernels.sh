@@ -46,6 +46,19 @@ compile()
 	echo "${objects[*]}"
 }
 
+# build_begin: waits until no other check builds, as there is one work tree; build_end: it
+# may now
+build_begin()
+{
+	exec 8>"$LOGS/building"
+	flock 8
+}
+
+build_end()
+{
+	exec 8>&-
+}
+
 # check_commit N: the Nth commit compiles with W=1 and sparse, has no kernel-doc
 # warning that the base has not, compiles on 32 bit, and boots and passes on
 # User-Mode Linux, if its kernel is another than that of the commits before
@@ -53,6 +66,7 @@ check_commit()
 {
 	local commit=$1 doc="$KERNEL/tools/docs/kernel-doc" f code
 
+	build_begin
 	compile debug "$commit" W=1 C=1 CHECK=sparse
 	grep -q 'CHECK .*mm/zsmalloc.c' compile.log
 	compile i386 "$commit"
@@ -67,13 +81,14 @@ check_commit()
 	# a commit of documentation or selftests has the kernel of the one before
 	code=$(kernel_code "$commit")
 	if grep -qsFx "$code" "$LOGS/booted"; then
-		echo "the same kernel has passed already"
+		echo "the same kernel was booted for another commit"
 		return
 	fi
 	kernel_image um "$commit"
+	echo "$code" >>"$LOGS/booted"
+	build_end
 	# the last commit's selftests: what the worker must not break, worked before it
 	check_boot um 16
-	echo "$code" >>"$LOGS/booted"
 }
 
 # check_peers: the designs in patches/peers apply, compile with W=1 on 64 and on
@@ -321,14 +336,18 @@ check_user()
 # zsmalloc and zram as modules
 check_modules()
 {
+	build_begin
 	kernel_image um-modules "$TIP"
+	build_end
 	check_boot um-modules 16
 }
 
 # The arms of #ifdef CONFIG_COMPACTION that no other kernel here has
 check_nocompaction()
 {
+	build_begin
 	kernel_image um-nocompaction "$TIP"
+	build_end
 	check_boot um-nocompaction 16
 }
 

@@ -173,6 +173,12 @@ check_apply_errors()
 	echo x >"$GIT_TREE/mm/zsmalloc_obj.h"
 	refuses 'untracked file mm/zsmalloc_obj.h in the way' "$GIT_TREE" "$APPLY" "$GIT_TREE"
 	rm "$GIT_TREE/mm/zsmalloc_obj.h"
+	mkdir -p "$GIT_TREE/tools/testing/selftests"
+	echo >"$GIT_TREE/tools/testing/selftests/zsmalloc"
+	git -C "$GIT_TREE" add -f tools
+	git -C "$GIT_TREE" commit -q -m 'a file in the way'
+	refuses 'tools/testing/selftests/zsmalloc is not a folder' "$GIT_TREE" "$APPLY" "$GIT_TREE"
+	git_tree "$GIT_TREE"
 	echo >file
 	refuses 'is not a folder' file "$APPLY" file
 	BUILD=$PWD/file/build refuses "can't be written to" file "$ROOT/scripts/export" "$SERIES_VERSION"

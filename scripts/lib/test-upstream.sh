@@ -127,11 +127,12 @@ upstream_reports()
 	kernel_reports "$1.kernel"
 }
 
-# upstream_boot CONFIG COMMIT NAME TESTS: boots that kernel, runs TESTS, and writes
+# upstream_boot CONFIG IMAGE NAME TESTS: boots that kernel, runs TESTS, and writes
 # NAME.cases
 upstream_boot()
 {
-	kernel_image "$1" "$2"
+	local IMAGE=$2
+
 	TIMEOUT=1500 MEM=700M boot "$1" "guest-upstream $4" "$3.log" || { tail -n 60 "$3.log"; return 1; }
 	grep -qx 'zsmalloc-guest: all done' "$3.log" || { echo "not all tests ran"; return 1; }
 	upstream_cases "$3.log" >"$3.cases"
@@ -173,7 +174,7 @@ upstream_table()
 # check_upstream CONFIG
 check_upstream()
 {
-	local config=$1 tests=$UPSTREAM_TESTS_USER n pattern
+	local config=$1 tests=$UPSTREAM_TESTS_USER base series pid n pattern
 	local -x CPUS=2
 
 	[[ $config != um* ]] || tests=$UPSTREAM_TESTS_UM CPUS=1
@@ -181,8 +182,18 @@ check_upstream()
 	need_kernel_build
 	upstream_selftests
 	upstream_files
-	upstream_boot "$config" pristine base "$tests"
-	upstream_boot "$config" "$TIP" series "$tests"
+	kernel_image "$config" pristine
+	base=$IMAGE
+	kernel_image "$config" "$TIP"
+	series=$IMAGE
+	upstream_boot "$config" "$base" base "$tests" &
+	pid=$!
+	# beside each other where each has one CPU
+	[[ $config == um* ]] || wait "$pid"
+	upstream_boot "$config" "$series" series "$tests" &
+	wait "$!" || series=''
+	wait "$pid"
+	[[ -n $series ]]
 	upstream_compare base.cases series.cases >both || { grep '^DIFFERENT' both; return 1; }
 	cat both
 	never upstream_reports base.log
