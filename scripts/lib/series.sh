@@ -59,7 +59,8 @@ small_index()
 
 # series_commits REPO BASE VERSION: makes the series, or the patches of peers/NAME,
 # as commits on BASE, without touching REPO's index, work tree or branches, and
-# prints the last one. On error says which patch and file, and returns 1.
+# prints the last one. On error says which patch and file, and returns 1. For $(...), as
+# it sets a trap. Its caller may ask for the status, so nothing here relies on set -e.
 series_commits()
 {
 	local repo=$1 base=$2 version=$3
@@ -67,7 +68,9 @@ series_commits()
 
 	mapfile -t patches < <(series_patches "$version")
 	((${#patches[@]})) || { echo "no patches: $version" >&2; return 1; }
-	work=$(mktemp -d)
+	work=$(mktemp -d) || return
+	# shellcheck disable=SC2064 # now: it is local
+	trap "rm -rf '$work'" EXIT
 
 	# What the added files are at each patch: undo the series from its end
 	export GIT_INDEX_FILE=$work/index
@@ -80,12 +83,11 @@ series_commits()
 	done < <(for patch in "${patches[@]}"; do new_files "$patch"; done)
 	for ((i = ${#patches[@]} - 1; i >= 0; i--)); do
 		patch=${patches[i]}
-		added=$(git -C "$repo" ls-files)
+		added=$(git -C "$repo" ls-files) || return
 		while read -r f; do
 			[[ $'\n'$added$'\n' == *$'\n'"$f"$'\n'* ]] || continue
 			git -C "$repo" apply --cached -R --include="$f" "$patch" 2>"$work/err" || {
 				echo "${patch##*/} does not match $f: $(head -n 1 "$work/err")" >&2
-				rm -rf "$work"
 				return 1
 			}
 		done < <(sed -n 's|^diff --git a/.* b/||p' "$patch")
@@ -99,18 +101,19 @@ series_commits()
 	# And the series itself. Of BASE, the index has no more than the series touches:
 	# that of a whole kernel would be read and written again for each patch
 	mapfile -t files < <(touched_files "$version")
-	small_index "$repo" "$base" "${files[@]}"
+	small_index "$repo" "$base" "${files[@]}" || return
 	# of the folders of these files
 	f=$(printf '%s\n' "${files[@]}" |
 		awk -F/ '{ for (f = $1; ++i < NF; f = f "/" $(i + 1)) print f; i = 0 }' | sort -u |
 		sed "s|.*|$base:& &|" | git -C "$repo" cat-file --batch-check='%(objecttype) %(rest)' |
 		sed -n 's/^blob //p' | sed -n 1p)
-	[[ -z $f ]] || { echo "the series does not apply: $f is not a folder" >&2; rm -rf "$work"; return 1; }
-	printf 'reset refs/heads/series\nfrom %s\n\n' "$(git -C "$repo" rev-parse "$base^{commit}")" >"$work/stream"
+	[[ -z $f ]] || { echo "the series does not apply: $f is not a folder" >&2; return 1; }
+	base=$(git -C "$repo" rev-parse "$base^{commit}") || return
+	printf 'feature done\nreset refs/heads/series\nfrom %s\n\n' "$base" >"$work/stream"
 	for i in "${!patches[@]}"; do
 		patch=${patches[i]}
 		err=''
-		before=$(git -C "$repo" ls-files)
+		before=$(git -C "$repo" ls-files) || return
 		if has_diff "$patch"; then
 			git -C "$repo" apply --cached "$patch" 2>"$work/err" ||
 				err=$(head -n 1 "$work/err")
@@ -120,20 +123,21 @@ series_commits()
 		done < <(new_files "$patch")
 		if [[ -n $err ]]; then
 			echo "${patch##*/} does not apply: ${err#error: }" >&2
-			rm -rf "$work"
 			return 1
 		fi
-		git -C "$repo" update-index --index-info <"$work/new-$i"
+		git -C "$repo" update-index --index-info <"$work/new-$i" || return
 		commit_stream "$repo" "$patch" "$work" "$before" >>"$work/stream" || return
 	done
+	echo 'done' >>"$work/stream"
 
 	# fast-import's branch is in a repository of its own, with the objects of REPO
-	objects=$(git -C "$repo" rev-parse --path-format=absolute --git-path objects)
-	git init -q --bare "$work/import"
-	GIT_OBJECT_DIRECTORY=$objects git -C "$work/import" -c fastimport.unpackLimit=1000000 \
-		fast-import --quiet --date-format=rfc2822 <"$work/stream" >&2 || return
-	GIT_OBJECT_DIRECTORY=$objects git -C "$work/import" rev-parse refs/heads/series
-	rm -rf "$work"
+	objects=$(git -C "$repo" rev-parse --path-format=absolute --git-path objects) || return
+	git init -q --bare --template= "$work/import" \
+		--object-format="$(git -C "$repo" rev-parse --show-object-format)" || return
+	GIT_OBJECT_DIRECTORY=$objects git --git-dir="$work/import" -c core.hooksPath=/dev/null \
+		-c fastimport.unpackLimit=1000000 fast-import --quiet --date-format=rfc2822 \
+		<"$work/stream" >&2 || return
+	GIT_OBJECT_DIRECTORY=$objects git --git-dir="$work/import" rev-parse -q --verify refs/heads/series || return
 	unset GIT_INDEX_FILE
 }
 
@@ -142,9 +146,10 @@ series_commits()
 # input gives the same commit.
 commit_stream()
 {
-	local repo=$1 patch=$2 work=$3 line subject name email date
+	local repo=$1 patch=$2 work=$3 line subject='' name='' email='' date=''
 
-	git -C "$repo" mailinfo "$work/msg" "$work/diff" <"$patch" >"$work/info"
+	git -C "$repo" -c i18n.commitEncoding=UTF-8 mailinfo "$work/msg" "$work/diff" \
+		<"$patch" >"$work/info" || return
 	while read -r line; do
 		case $line in
 		'Subject: '*) subject=${line#*: } ;;
@@ -156,7 +161,7 @@ commit_stream()
 	{
 		printf '%s\n\n' "$subject"
 		cat "$work/msg"
-	} | git -C "$repo" stripspace >"$work/message"
+	} | git -C "$repo" stripspace >"$work/message" || return
 
 	echo 'commit refs/heads/series'
 	echo "author $name <$email> $date"
@@ -165,7 +170,7 @@ commit_stream()
 	cat "$work/message"
 	[[ -z $4 ]] || printf 'D %s\n' "${4//$'\n'/$'\nD '}"
 	# mode, object, stage and a tab, file
-	git -C "$repo" ls-files -s | sed 's/ 0\t/ /; s/^/M /'
+	git -C "$repo" ls-files -s | sed 's/ 0\t/ /; s/^/M /' || return
 	echo
 }
 
