@@ -22,6 +22,8 @@ die()
 	exit 1
 }
 
+[[ $JOBS =~ ^[1-9][0-9]{0,3}$ ]] || die "JOBS takes a number of compilers, 1 to 9999, not '$JOBS'"
+
 # die_log LOG MESSAGE...: as die, with the end of a log before it
 die_log()
 {

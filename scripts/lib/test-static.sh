@@ -45,6 +45,7 @@ check_options()
 	local bench=$ROOT/scripts/bench profile=$ROOT/scripts/profile scale=$ROOT/scripts/scale
 
 	refuses "unknown argument '--peers'" nowhere "$bench" --peers
+	JOBS=0 refuses "JOBS takes a number" nowhere "$bench" --kernels base
 	refuses "${DESIGNS[0]}" nowhere "$bench" --kernels base,no-such-design
 	refuses '--kernels has base twice' nowhere "$bench" --kernels base,series,base
 	refuses 'ends with a comma' nowhere "$bench" --kernels base,series,
