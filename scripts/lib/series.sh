@@ -53,7 +53,7 @@ touched_files()
 # small_index REPO COMMIT FILE...: REPO's index has these files of COMMIT, no others
 small_index()
 {
-	git -C "$1" read-tree --empty
+	git -C "$1" read-tree --empty || return
 	git -C "$1" ls-tree -r --full-tree "$2" -- "${@:3}" | git -C "$1" update-index --index-info
 }
 
@@ -74,7 +74,7 @@ series_commits()
 
 	# What the added files are at each patch: undo the series from its end
 	export GIT_INDEX_FILE=$work/index
-	git -C "$repo" read-tree --empty
+	git -C "$repo" read-tree --empty || return
 	while read -r f; do
 		mode=100644
 		[[ -x $SERIES/$f ]] && mode=100755
@@ -93,8 +93,8 @@ series_commits()
 		done < <(sed -n 's|^diff --git a/.* b/||p' "$patch")
 		: >"$work/new-$i"
 		while read -r f; do
-			git -C "$repo" ls-files -s -- "$f" >>"$work/new-$i"
-			git -C "$repo" update-index --force-remove -- "$f"
+			git -C "$repo" ls-files -s -- "$f" >>"$work/new-$i" || return
+			git -C "$repo" update-index --force-remove -- "$f" || return
 		done < <(new_files "$patch")
 	done
 
@@ -102,11 +102,14 @@ series_commits()
 	# that of a whole kernel would be read and written again for each patch
 	mapfile -t files < <(touched_files "$version")
 	small_index "$repo" "$base" "${files[@]}" || return
-	# of the folders of these files
-	f=$(printf '%s\n' "${files[@]}" |
-		awk -F/ '{ for (f = $1; ++i < NF; f = f "/" $(i + 1)) print f; i = 0 }' | sort -u |
-		sed "s|.*|$base:& &|" | git -C "$repo" cat-file --batch-check='%(objecttype) %(rest)' |
-		sed -n 's/^blob //p' | sed -n 1p)
+	# a file of BASE where these have a folder
+	f=$(for f in "${files[@]}"; do
+		while [[ $f == */* ]]; do
+			f=${f%/*}
+			echo "$base:$f $f"
+		done
+	done | sort -u | git -C "$repo" cat-file --batch-check='%(objecttype) %(rest)' |
+		sed -n 's/^blob //p' | head -n 1) || return
 	[[ -z $f ]] || { echo "the series does not apply: $f is not a folder" >&2; return 1; }
 	base=$(git -C "$repo" rev-parse "$base^{commit}") || return
 	printf 'feature done\nreset refs/heads/series\nfrom %s\n\n' "$base" >"$work/stream"
@@ -137,8 +140,7 @@ series_commits()
 	GIT_OBJECT_DIRECTORY=$objects git --git-dir="$work/import" -c core.hooksPath=/dev/null \
 		-c fastimport.unpackLimit=1000000 fast-import --quiet --date-format=rfc2822 \
 		<"$work/stream" >&2 || return
-	GIT_OBJECT_DIRECTORY=$objects git --git-dir="$work/import" rev-parse -q --verify refs/heads/series || return
-	unset GIT_INDEX_FILE
+	GIT_OBJECT_DIRECTORY=$objects git --git-dir="$work/import" rev-parse -q --verify refs/heads/series
 }
 
 # commit_stream REPO PATCH WORK FILES: for git fast-import, a commit of what the index

@@ -46,8 +46,8 @@ compile()
 	echo "${objects[*]}"
 }
 
-# build_begin: waits until no other check builds, as there is one work tree; build_end: it
-# may now
+# build_begin: waits until no other check builds, as there is one work tree; until
+# build_end, or until the check is done, no other does
 build_begin()
 {
 	exec 8>"$LOGS/building"
@@ -106,7 +106,7 @@ check_peers()
 		compile debug "$TIP" W=1
 		compile i386 "$TIP"
 		kernel_image um "$TIP"
-		MEM=700M boot um 'cat /sys/kernel/debug/kunit/zsmalloc/results' "$peer.log" ||
+		MEM=$UM_MEM boot um 'cat /sys/kernel/debug/kunit/zsmalloc/results' "$peer.log" ||
 			{ tail -n 60 "$peer.log"; return 1; }
 		never kernel_reports "$peer.log"
 		never grep -E '^ *not ok ' "$peer.log"
@@ -196,14 +196,14 @@ check_boot()
 # its own on the host, which allows a process 65530 of these (vm.max_map_count). When one
 # cannot be had, userspace() in arch/um looks for SIGTRAP where the stub says SIGSYS, and
 # takes the page fault for a system call: the process dies, or waits for input for ever.
-UM_MB=250M
+UM_MEM=250M
 
 # boot_and_check CONFIG LOG COMMANDS
 boot_and_check()
 {
 	local mem=1500M
 
-	[[ $1 != um* ]] || mem=$UM_MB
+	[[ $1 != um* ]] || mem=$UM_MEM
 	# The page allocator complains about pages that are not as they have to be
 	MEM=${MEM:-$mem} CMDLINE="check_pages=1 ${CMDLINE-}" boot "$1" "$3" "$2" || { tail -n 60 "$2"; return 1; }
 	no_reports "$2"
@@ -294,14 +294,30 @@ lock_calls()
 	grep -oE '_raw_(spin|read|write)_(try)?lock[a-z_]*' zs_free | sort | uniq -c | awk '{ print $2, $1 }'
 }
 
-# On 64 bit zs_free() itself takes class->lock, once, and no other; on 32 bit
-# pool->lock as well
+# frees_under_lock: what zs_free(), as lock_calls left it, calls to free memory, or to put
+# a zspage on the list, from taking class->lock to where that is released first, as the
+# code lies in memory; 1 if that is nothing. (obj_free() frees no memory.)
+frees_under_lock()
+{
+	awk '/_raw_spin_lock/ { held = 1 }
+	     /_raw_spin_unlock/ { held = 0 }
+	     held && !/<obj_free>/ && /<[a-z_]*(free|put)[a-z_]*>|R_[A-Z0-9_]+[ \t]+[a-z_]*(free|put)/ {
+		print
+		found = 1
+	     }
+	     END { exit !found }' zs_free
+}
+
+# On 64 bit zs_free() itself takes class->lock, once, and no other, and frees nothing with
+# it held; on 32 bit it takes pool->lock as well
 check_free_path()
 {
 	lock_calls user pristine >base
 	grep -qx '_raw_read_lock 1' base
 	lock_calls user "$TIP" >series
 	printf '_raw_spin_lock 1\n' | diff - series
+	grep -q kmem_cache_free zs_free
+	never frees_under_lock
 	lock_calls i386 "$TIP" >series-32
 	printf '_raw_read_lock 1\n_raw_spin_lock 1\n' | diff - series-32
 }
@@ -364,7 +380,7 @@ check_debug()
 check_stress()
 {
 	kernel_image um-writeback "$TIP"
-	CPUS=1 MEM=$UM_MB stress um-writeback writeback.log
+	CPUS=1 MEM=$UM_MEM stress um-writeback writeback.log
 	grep -qE ' writebacks=[1-9]' writeback.log || { echo "nothing was written back"; return 1; }
 	kernel_image debug "$TIP"
 	CMDLINE=$PATTERNS CPUS=2 MEM=800M stress debug debug.log

@@ -52,14 +52,23 @@ check_arch()
 	check_boot "$config" 16
 }
 
-# matrix_row DIR NAME STATUS: a line of the table, of the folder of a check
+# matrix_result DIR: of the folder of a check
+matrix_result()
+{
+	if [[ $(<"$1/status") == 0 ]]; then
+		echo passed
+	else
+		echo FAILED
+	fi
+}
+
+# matrix_row DIR NAME: a line of the table, of the folder of a check
 matrix_row()
 {
-	local log=$1/boot.log result=passed
+	local log=$1/boot.log
 
-	[[ $3 == 0 ]] || result=FAILED
 	[[ -e $log ]] || log=/dev/null
-	awk -v name="$2" -v result="$result" -v compiler="$(cat "$1/compiler" 2>/dev/null)" '
+	awk -v name="$2" -v result="$(matrix_result "$1")" -v compiler="$(cat "$1/compiler" 2>/dev/null)" '
 		/^zsmalloc-guest: kunit/ { part = "kunit" }
 		/^zsmalloc-guest: selftests/ { part = "self" }
 		# the KUnit suites have a result of their own
@@ -113,7 +122,7 @@ matrix_table()
 	{
 		echo 'kernel|result|KUnit|selftests|stress: operations|pages verified|compiler'
 		for name in "${kernels[@]}"; do
-			matrix_row "$LOGS/arch-$name" "$name" "$(<"$LOGS/arch-$name/status")"
+			matrix_row "$LOGS/arch-$name" "$name"
 		done
 	} | column -t -s '|'
 	echo
@@ -132,11 +141,7 @@ matrix_table()
 	fi
 	for name in "${others[@]}"; do
 		echo
-		if [[ $(<"$LOGS/arch-$name/status") == 0 ]]; then
-			echo "$name: passed"
-		else
-			echo "$name: FAILED"
-		fi
+		echo "$name: $(matrix_result "$LOGS/arch-$name")"
 		[[ ! -e $LOGS/arch-$name/totals ]] || sed 's/^/  /' "$LOGS/arch-$name/totals"
 	done
 }

@@ -174,7 +174,7 @@ upstream_table()
 # check_upstream CONFIG
 check_upstream()
 {
-	local config=$1 tests=$UPSTREAM_TESTS_USER base series pid n pattern
+	local config=$1 tests=$UPSTREAM_TESTS_USER base series boots=() pid failed='' n pattern
 	local -x CPUS=2
 
 	[[ $config != um* ]] || tests=$UPSTREAM_TESTS_UM CPUS=1
@@ -187,13 +187,16 @@ check_upstream()
 	kernel_image "$config" "$TIP"
 	series=$IMAGE
 	upstream_boot "$config" "$base" base "$tests" &
-	pid=$!
+	boots+=("$!")
 	# beside each other where each has one CPU
-	[[ $config == um* ]] || wait "$pid"
+	[[ $config == um* ]] || wait "$!"
 	upstream_boot "$config" "$series" series "$tests" &
-	wait "$!" || series=''
-	wait "$pid"
-	[[ -n $series ]]
+	boots+=("$!")
+	# for both, so that none is left running
+	for pid in "${boots[@]}"; do
+		wait "$pid" || failed=1
+	done
+	[[ -z $failed ]]
 	upstream_compare base.cases series.cases >both || { grep '^DIFFERENT' both; return 1; }
 	cat both
 	never upstream_reports base.log
